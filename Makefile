@@ -1,0 +1,47 @@
+# make run, make test: each makes its own virtual environment first, and reuses it the next time.
+VENV := .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed-dev
+RUN_STAMP := $(VENV)/.installed
+
+.PHONY: run demo test check bench clean
+.DEFAULT_GOAL := run
+
+$(RUN_STAMP): requirements.txt | machine
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing what the apps need (once, about two minutes) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(STAMP): dev_requirements.txt requirements.txt | machine
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing what the apps and their tests need (once, about two minutes) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r dev_requirements.txt
+	@touch $(RUN_STAMP) $@
+
+.PHONY: machine
+machine:
+	@sh .ci/machine $(PYTHON)
+
+run: demo
+	@echo "Open $(or $(OUT),out/demo)/overlay.mp4 to see it; summary.json beside it says how sure each frame is."
+
+demo: $(RUN_STAMP)  ## make demo [VIDEO=file] [BOX=x1,y1,x2,y2] [OUT=dir]
+	@$(BIN)/python -m apps demo $(if $(VIDEO),"$(VIDEO)") $(if $(BOX),--box $(BOX)) --out "$(or $(OUT),out/demo)"
+
+test: check
+	@$(BIN)/python -m pytest -n auto --dist worksteal -q
+
+check: $(STAMP)
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m pip check
+
+bench: $(STAMP)
+	@for b in benchmarks/[a-z]*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
+
+clean:
+	rm -rf $(VENV) out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,39 @@
+"""Every error that a person can cause or must act on, each with a sentence that says what to do next.
+
+`UserError` is the user's to mend (command line: one line, exit code 2). Anything else that escapes is a fault of ours.
+"""
+
+
+class UserError(Exception):
+    """The input is wrong. The message names what is wrong and how to mend it, in one line and in a labeler's words."""
+
+
+class VideoUnreadable(UserError):
+    """The file or folder holds no video that can be decoded (missing, empty, not a video, no frames)."""
+
+
+class FrameUnreadable(UserError):
+    """One frame cannot be decoded although the video was opened (truncated or damaged file, index beyond the end).
+
+    index: 0-based number of the first frame that could not be had.
+    """
+
+    def __init__(self, message: str, index: int) -> None:
+        super().__init__(message)
+        self.index = index
+
+
+class PromptInvalid(UserError):
+    """What the person drew cannot be tracked: outside the frame, empty, on a frame that does not exist."""
+
+
+class EngineUnavailable(UserError):
+    """No tracker of that name, or it cannot track that geometry, or it cannot run on this machine."""
+
+
+class WeightsMissing(EngineUnavailable):
+    """The network's weights are not on this machine; the message holds the exact command that downloads them."""
+
+
+class OutputUnusable(UserError):
+    """The output folder cannot be written, or holds another job's results."""
