@@ -154,11 +154,12 @@ def distance_field(mask: NDArray[np.bool_]) -> Field:
     """Signed distance to the outline, which runs half a pixel off the pixel centres on either side of it.
 
     mask: bool (h, w). Pixels beyond the array are not taken for background: pad where the mask reaches its edge. An
-    all-true or all-false mask has an outline infinitely far away (OpenCV's largest distance).
+    all-true or all-false mask has an outline far away (OpenCV's largest distance). Distances come from 5 x 5 chamfer steps
+    (Borgefors 1986): within 2 % of the Euclidean ones, several times faster, and exact next to the outline.
     """
     inside = mask.astype(np.uint8)
-    near = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    far = cv2.distanceTransform(1 - inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    near = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_5)
+    far = cv2.distanceTransform(1 - inside, cv2.DIST_L2, cv2.DIST_MASK_5)
     field: Field = np.where(mask, near - 0.5, 0.5 - far).astype(np.float32)
     return field
 
