@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from common.geometry.measures import place
 from common.geometry.types import Box, Geometry, Mask, OrientedBox, Points
 
 Field = NDArray[np.float32]
@@ -186,7 +187,7 @@ def blend_masks(a: Mask, b: Mask, t: float) -> Mask:
         h, w = mask.window
         full[mask.y - y1 : mask.y - y1 + h, mask.x - x1 : mask.x - x1 + w] = mask.crop()
         fields.append(distance_field(full))
-    return _placed((1 - t) * fields[0] + t * fields[1] > 0, x1, y1, a)
+    return place((1 - t) * fields[0] + t * fields[1] > 0, x1, y1, a.width, a.height)
 
 
 class _MaskPair:
@@ -217,7 +218,7 @@ class _MaskPair:
             blend = (left if t < 0.5 else right) > 0
         if not blend.any():
             return self.a if t < 0.5 else self.b
-        return _placed(blend, x1, y1, self.a)
+        return place(blend, x1, y1, self.a.width, self.a.height)
 
     def _overlap(self, turn: float | None) -> float:
         """IoU of both masks carried halfway."""
@@ -292,13 +293,3 @@ def _window(mask: Mask) -> tuple[int, int, int, int]:
 def _same_picture(a: Mask, b: Mask) -> None:
     if (a.height, a.width) != (b.height, b.width):
         raise ValueError(f"masks of a {a.width}x{a.height} and a {b.width}x{b.height} picture cannot be combined")
-
-
-def _placed(window: NDArray[np.bool_], x: int, y: int, like: Mask) -> Mask:
-    """The mask whose window's top-left pixel is at (x, y), cut to the picture of `like`."""
-    left, top = max(-x, 0), max(-y, 0)
-    cut = window[top : max(like.height - y, 0), left : max(like.width - x, 0)]
-    tight = Mask.from_array(cut)
-    if tight.area == 0:
-        return Mask(like.height, like.width, 0, 0, (0, 0), np.zeros(0, np.uint32))
-    return Mask(like.height, like.width, x + left + tight.x, y + top + tight.y, tight.window, tight.runs)
