@@ -145,7 +145,9 @@ class Scene:
         """Frame as RGB uint8 (height, width, 3); the caller may keep it."""
         self._check(frame)
         times = [float(frame)] if self.shutter <= 0 else [frame + self.shutter * part for part in (-0.5, 0.0, 0.5)]
-        canvas = np.mean([self._expose(time, frame) for time in times], 0, np.float32)
+        canvas = self._expose(times[0], frame)
+        if len(times) > 1:
+            canvas = np.mean([canvas, *(self._expose(time, frame) for time in times[1:])], 0, np.float32)
         if self.blur > 0:
             canvas = cv2.GaussianBlur(canvas, (0, 0), self.blur)
         canvas = canvas * np.float32(1 + self.light * np.sin(2 * np.pi * frame / self.light_period))
@@ -191,11 +193,11 @@ class Scene:
     # -- pictures ----------------------------------------------------------------------------------------------------
 
     @cached_property
-    def _backdrop(self) -> tuple[Layer, tuple[int, int]]:
+    def _backdrop(self) -> tuple[Image, tuple[int, int]]:
         margin_x, margin_y = self.camera.margin(self.width, self.height)
         rng = np.random.default_rng((self.seed, 0))
         picture = self.ground(rng, self.height + 2 * margin_y, self.width + 2 * margin_x)
-        return picture, (margin_x, margin_y)
+        return np.clip(np.rint(picture), 0, 255).astype(np.uint8), (margin_x, margin_y)
 
     @cached_property
     def _skins(self) -> tuple[tuple[Layer, Layer], ...]:
@@ -230,7 +232,8 @@ class Scene:
         to_texel[:2, 2] += (margin_x, margin_y)
         size = (self.width * _FINE, self.height * _FINE)
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        canvas = _shrink(cv2.warpAffine(picture, to_texel[:2], size, flags=flags, borderMode=cv2.BORDER_REFLECT_101))
+        fine = cv2.warpAffine(picture, to_texel[:2], size, flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+        canvas: Layer = cv2.resize(fine, (self.width, self.height), interpolation=cv2.INTER_AREA).astype(np.float32)
         for number, thing in enumerate(self.objects):
             layer = self._layer(number, time, camera) if thing.motion.present(frame) else None
             if layer is None:
