@@ -14,6 +14,9 @@ from common.tracking.contract import GeometryKind, Tracker
 
 GROUP = "video_tracking.trackers"
 
+Factory = Callable[[str], Tracker]
+"""Gives the tracker of a name."""
+
 _BUILT_IN = {
     "correlation": "common.trackers.boxes.correlation:CorrelationTracker",
     "flow": "common.trackers.masks.flow:FlowTracker",
