@@ -72,9 +72,9 @@ class SinglePoint:
     xy: Float
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "xy", _vertices(np.reshape(self.xy, (-1, 2)), 1, "a point")[0])
         if np.size(self.xy) != 2:
-            raise ValueError("a point has one x and one y")
+            raise ValueError(f"a point has one x and one y, got shape {np.shape(self.xy)}")
+        object.__setattr__(self, "xy", _vertices(np.reshape(self.xy, (1, 2)), 1, "a point")[0])
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, SinglePoint) and np.array_equal(self.xy, other.xy)
