@@ -1,0 +1,318 @@
+"""All points of a run - the prompts' and the support points around them - carried from picture to picture.
+
+Per frame: pyramidal Lucas-Kanade with a forward-backward check proposes displacements, the points that have moved
+together so far vote on each other's motion, and every point is aligned to its own patch of the key frame, so that errors
+do not add up. A point whose patch no longer matches is hidden and rides on its neighbours until the patch is seen again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from common.trackers.points import consensus, patches, search, support
+
+F64 = NDArray[np.float64]
+F32 = NDArray[np.float32]
+I32 = NDArray[np.int32]
+I64 = NDArray[np.int64]
+Bool = NDArray[np.bool_]
+
+WINDOW = 15
+REACH = 30.0
+FAR_REACH = 120.0
+TOGETHER = 0.6
+"""Pixels per frame that two points of one layer may stray from each other."""
+MEMORY = 20.0
+NEIGHBOURS = 40
+RESEED_EVERY = 4
+
+
+@dataclass
+class Field:
+    """Arrays over n queries and m = n + slots for support points. Owned and changed by one run.
+
+    Of all m: xy (m, 2), velocity (m, 2), alive (m,), fresh (m,) new since neighbours were last chosen. Of the queries:
+    affine (n, 2, 2) key patch -> now, relative (n, 2) velocity against the dominant motion, seen (n,), hidden (n,) frames
+    since last seen, stale (n,) frames of good motion with a poor match, score (n,), template (n, AREA), jacobian
+    (n, AREA, 8), trust (n, AREA) per pixel 0..1, near (n, NEIGHBOURS) indices or -1, stray and age of these, searched (n,)
+    frame of the last search. gray (h, w) uint8: the last picture. frame: its number.
+    """
+
+    xy: F64
+    velocity: F64
+    alive: Bool
+    fresh: Bool
+    affine: F64
+    relative: F64
+    seen: Bool
+    hidden: I64
+    stale: I64
+    score: F32
+    template: F32
+    jacobian: F32
+    trust: F32
+    near: I32
+    stray: F32
+    age: F32
+    searched: I64
+    gray: NDArray[np.uint8]
+    frame: int
+
+    def to_tree(self) -> dict[str, Any]:
+        """Plain values for a snapshot."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @classmethod
+    def from_tree(cls, tree: dict[str, Any]) -> Field:
+        """The field of a snapshot."""
+        values: dict[str, Any] = {k: np.array(v) if isinstance(v, np.ndarray) else v for k, v in tree.items()}
+        return cls(**values)
+
+
+def slots_for(queries: int) -> int:
+    """How many support points help a number of tracked points: many each when there are few, bounded in all."""
+    return int(np.clip(14 * queries, 128, 320))
+
+
+def begin(gray: NDArray[np.uint8], xy: F64) -> Field:
+    """A field whose queries are xy (n, 2) on the picture gray (h, w); points outside the picture start hidden."""
+    n = len(xy)
+    m = n + slots_for(n)
+    height, width = gray.shape
+    image = gray.astype(np.float32)
+    within = _within(xy, (width, height))
+    field = Field(
+        xy=np.concatenate([xy, np.zeros((m - n, 2))]),
+        velocity=np.zeros((m, 2)),
+        alive=np.arange(m) < n,
+        fresh=np.ones(m, bool),
+        affine=np.tile(np.eye(2), (n, 1, 1)),
+        relative=np.zeros((n, 2)),
+        seen=within.copy(),
+        hidden=np.zeros(n, np.int64),
+        stale=np.zeros(n, np.int64),
+        score=within.astype(np.float32),
+        template=np.zeros((n, patches.AREA), np.float32),
+        jacobian=np.zeros((n, patches.AREA, 8), np.float32),
+        trust=np.ones((n, patches.AREA), np.float32),
+        near=np.full((n, NEIGHBOURS), -1, np.int32),
+        stray=np.zeros((n, NEIGHBOURS), np.float32),
+        age=np.zeros((n, NEIGHBOURS), np.float32),
+        searched=np.zeros(n, np.int64),
+        gray=gray.copy(),
+        frame=0,
+    )
+    _anchor(field, np.arange(n), image)
+    _reseed(field, image)
+    return field
+
+
+def step(field: Field, gray: NDArray[np.uint8]) -> None:
+    """Carry the field to the next picture gray (h, w), of the same size as before."""
+    height, width = gray.shape
+    size = (width, height)
+    image = gray.astype(np.float32)
+    noise = patches.noise_level(image)
+    n = len(field.seen)
+    xy0 = field.xy.copy()
+
+    moved, voter = _flow(field, gray)
+    motion, camera_shift, camera_turn = _consensus(field, moved, voter, size)
+    share = (motion.weight / (motion.weight + 0.2))[:, None]
+    expected_move = share * motion.shift + (1 - share) * (camera_shift + field.relative)
+    turn = share[..., None] * motion.gradient + (1 - share[..., None]) * camera_turn
+    expected = xy0[:n] + expected_move
+    bend = (np.eye(2) + turn) @ field.affine
+    certain = motion.weight > 0.5
+    slack = np.where(certain, np.hypot(0.3, 2 * motion.spread), 2.0)
+    slack = np.where(field.seen, slack, np.minimum(slack + 1.0 + 0.2 * field.hidden, 6.0))
+
+    # Each point is aligned from where its neighbours expect it, and, where its own flow says otherwise, from there too.
+    flowed = voter[:n]
+    own = xy0[:n] + moved[:n]
+    apart = np.hypot(*(own - expected).T)
+    lone = flowed & ~certain
+    second = np.flatnonzero(flowed & certain & (apart > 0.75))
+    which = np.concatenate([np.arange(n), second])
+    start = np.concatenate([np.where(lone[:, None], own, expected), own[second]])
+    prior_px = np.concatenate([slack, np.full(len(second), 1.0)])
+    weight = patches.CENTRED * field.trust[which]
+    result = patches.align(
+        image, field.template[which], field.jacobian[which], weight, start, bend[which], start, prior_px, noise
+    )
+    new_xy, new_bend, score, core, fits = (
+        result.xy[:n],
+        result.affine[:n],
+        result.score[:n],
+        result.core[:n],
+        result.fits[:n],
+    )
+    better = result.score[n:] > score[second] + 0.08
+    chosen = second[better]
+    new_xy[chosen], new_bend[chosen] = result.xy[n:][better], result.affine[n:][better]
+    score[chosen], core[chosen], fits[chosen] = (
+        result.score[n:][better],
+        result.core[n:][better],
+        result.fits[n:][better],
+    )
+
+    within = _within(new_xy, size)
+    agrees = np.hypot(*(new_xy - expected).T) < np.where(certain, 1.0 + 3 * slack, 4.0)
+    match = np.where(field.seen, (score > 0.6) & (core > 0.35), (score > 0.75) & (core > 0.55) & agrees)
+    carried = field.seen & flowed & certain & (apart < 0.7) & (score > 0.35) & (core > 0.35)
+    seen = within & (match | carried)
+    field.stale = np.where(carried & ~match, field.stale + 1, 0)
+
+    both = seen & field.seen
+    field.affine = np.where(match[:, None, None], new_bend, bend)
+    field.seen = seen
+    field.score = np.where(seen, np.clip(score, 0, 1), 0).astype(np.float32)
+    field.hidden = np.where(seen, 0, field.hidden + 1)
+    field.xy[:n] = np.where(match[:, None], new_xy, np.where(carried[:, None], own, expected))
+    field.xy[n:] += moved[n:]
+    travelled = field.xy - xy0
+    field.velocity = travelled.copy()
+    field.velocity[:n][~both] = expected_move[~both]
+    strayed = travelled[:n] - camera_shift
+    field.relative = np.where(both[:, None], field.relative + 0.3 * (strayed - field.relative), field.relative)
+    field.alive[n:] = voter[n:]
+
+    _learn(field, motion, xy0, travelled, both, np.concatenate([both, voter[n:]]))
+    learn = match & seen
+    field.trust[learn] += 0.1 * (fits[learn] - field.trust[learn])
+    field.frame += 1
+    search.recover(field, image, noise)
+    again = np.flatnonzero(seen & ((field.stale >= 5) | _degenerate(field.affine)))
+    if len(again):
+        _anchor(field, again, image)
+        field.stale[again] = 0
+    limit = 2.0 * max(size)
+    field.xy = np.clip(field.xy, -limit, 2 * limit)
+    if field.frame % RESEED_EVERY == 0:
+        _reseed(field, image)
+    field.gray = gray.copy()
+
+
+def _flow(field: Field, gray: NDArray[np.uint8]) -> tuple[F64, Bool]:
+    """Displacements (m, 2) by pyramidal Lucas-Kanade, and (m,) for which of them going back leads home.
+
+    Hidden queries and empty slots are left out.
+    """
+    n = len(field.seen)
+    moved, ok = np.zeros_like(field.xy), np.zeros(len(field.xy), bool)
+    index = np.flatnonzero(np.concatenate([field.seen, field.alive[n:]]))
+    if len(index) == 0:
+        return moved, ok
+    window = (WINDOW, WINDOW)
+    levels = int(np.clip(np.log2(max(1.0, min(gray.shape) / 32)), 0, 3))
+    start = np.ascontiguousarray(field.xy[index], np.float32).reshape(-1, 1, 2)
+    guess = np.ascontiguousarray((field.xy + field.velocity)[index], np.float32).reshape(-1, 1, 2)
+    settings: dict[str, Any] = {
+        "winSize": window,
+        "maxLevel": levels,
+        "criteria": (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 15, 0.02),
+        "flags": cv2.OPTFLOW_USE_INITIAL_FLOW,
+    }
+    there, found, _ = cv2.calcOpticalFlowPyrLK(field.gray, gray, start, guess, **settings)
+    home, returned, _ = cv2.calcOpticalFlowPyrLK(gray, field.gray, there, start.copy(), **settings)
+    error = np.hypot(*(home - start)[:, 0].T)
+    good = (found.ravel() > 0) & (returned.ravel() > 0) & np.isfinite(there).all((1, 2)) & (error < 0.7)
+    height, width = gray.shape
+    good &= _within(there[:, 0].astype(np.float64), (width, height))
+    ok[index] = good
+    moved[index] = np.where(good[:, None], (there - start)[:, 0], 0.0)
+    return moved, ok
+
+
+def _consensus(field: Field, moved: F64, voter: Bool, size: tuple[int, int]) -> tuple[consensus.LocalMotion, F64, F64]:
+    """Local motion of each query by its neighbours' votes; and by everybody's: the dominant motion at each query (n, 2)
+    with its gradient (2, 2)."""
+    n = len(field.seen)
+    points = field.xy[:n]
+    offset, step_, there = _around(field, field.xy, moved)
+    distance2 = (offset**2).sum(2)
+    closeness = np.exp(distance2 * np.float32(-0.5 / REACH**2))
+    closeness += np.float32(0.02) * np.exp(distance2 * np.float32(-0.5 / FAR_REACH**2))
+    weights = closeness * np.exp(field.stray * np.float32(-0.5 / TOGETHER**2)) * (there & voter[field.near])
+    motion = consensus.robust_fit(offset, step_, weights, moved[:n], voter[:n], 0.5)
+    middle = np.array(size, np.float64) / 2
+    dominant = consensus.robust_fit(
+        (field.xy[voter] - middle)[None].astype(np.float32),
+        moved[voter][None].astype(np.float32),
+        np.ones((1, int(voter.sum())), np.float32),
+        np.zeros((1, 2)),
+        np.zeros(1, bool),
+        1.0,
+    )
+    camera: F64 = dominant.shift + (points - middle) @ dominant.gradient[0].T
+    return motion, camera, dominant.gradient[0]
+
+
+def _around(field: Field, xy: F64, moved: F64) -> tuple[F32, F32, Bool]:
+    """Offsets and displacements (n, k, 2) of the neighbours, and (n, k) whether there is one."""
+    n = len(field.seen)
+    xy32 = xy.astype(np.float32)
+    return xy32[field.near] - xy32[:n, None], moved.astype(np.float32)[field.near], field.near >= 0
+
+
+def _learn(field: Field, motion: consensus.LocalMotion, xy0: F64, travelled: F64, both: Bool, steady: Bool) -> None:
+    """Fold this frame's residuals into the running means of squared strays, where point and neighbour were seen."""
+    offset, step_, there = _around(field, xy0, travelled)
+    residual = consensus.residual2(travelled[: len(both)], motion.gradient, offset, step_)
+    together = both[:, None] & there & steady[field.near]
+    rate = np.where(together, 1.0 / np.minimum(field.age + 2.0, MEMORY), 0.0).astype(np.float32)
+    field.stray += rate * (np.minimum(residual, consensus.STRAY_LIMIT**2) - field.stray)
+    field.age = np.minimum(field.age + together, MEMORY).astype(np.float32)
+
+
+def _anchor(field: Field, index: NDArray[np.int_], image: F32) -> None:
+    """Take the queries' present surroundings as their key patches."""
+    xy = field.xy[index]
+    eye = np.broadcast_to(np.eye(2), (len(index), 2, 2))
+    field.affine[index] = eye
+    field.template[index] = patches.sample(image, xy, eye)
+    field.jacobian[index] = patches.jacobians(image, xy)
+    height, width = image.shape
+    field.trust[index] = np.maximum(patches.inside(xy, eye, (width, height)), 0.001)
+
+
+def _reseed(field: Field, image: F32) -> None:
+    """Fill free slots with support points and choose everybody's neighbours anew."""
+    n = len(field.seen)
+    height, width = image.shape
+    free = np.flatnonzero(~field.alive)
+    if len(free):
+        found = support.candidates(image, 8)
+        margin = min(4, min(height, width) // 4)
+        held = (found >= margin).all(1) & (found <= np.array([width, height]) - 1 - margin).all(1)
+        focus = field.xy[:n][_within(field.xy[:n], (width, height))]
+        net = float(np.clip(np.sqrt(width * height / 120), 8, 80))
+        chosen = support.choose(found[held], focus, field.xy[field.alive], len(free), 40.0, 10.0, net, (width, height))
+        slots = free[: len(chosen)]
+        field.xy[slots] = chosen
+        field.velocity[slots] = 0
+        field.alive[slots] = True
+        field.fresh[slots] = True
+    usable = np.concatenate([field.seen, field.alive[n:]])
+    field.near, field.stray, field.age = consensus.choose_neighbours(
+        field.xy[:n], field.xy, usable, field.near, field.stray, field.age, field.fresh, TOGETHER, REACH
+    )
+    field.fresh[:] = False
+
+
+def _degenerate(affine: F64) -> Bool:
+    det = affine[:, 0, 0] * affine[:, 1, 1] - affine[:, 0, 1] * affine[:, 1, 0]
+    result: Bool = (det < 0.25) | (det > 4.0) | (np.abs(affine).max((1, 2)) > 3.0)
+    return result
+
+
+def _within(xy: F64, size: tuple[int, int]) -> Bool:
+    """Whether points lie in a picture of size (width, height): on a pixel, i.e. up to half a pixel beyond its centre."""
+    low, high = -0.5, np.array(size) - 0.5
+    result: Bool = np.asarray(((xy >= low) & (xy <= high)).all(1))
+    return result
