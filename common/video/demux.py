@@ -29,12 +29,12 @@ class Demuxer:
     """An open file and its first real video stream (cover art is not a video).
 
     parallel: decode several frames at once. False: threads within a frame only, which is what makes the decoder's
-    concealment of damage repeatable.
+    concealment of damage repeatable. strict: refuse damaged packets that the decoder would otherwise paper over.
     """
 
-    def __init__(self, path: Path, parallel: bool = True) -> None:
+    def __init__(self, path: Path, parallel: bool = True, strict: bool = False) -> None:
         self.path = path
-        self._parallel = parallel
+        self._parallel, self._strict = parallel, strict
         self._open()
 
     def _open(self) -> None:
@@ -44,9 +44,11 @@ class Demuxer:
         except VideoUnreadable:
             self._container.close()
             raise
-        self._fresh = True
+        self._fresh, self.broken = True, False
         context = self.stream.codec_context
         context.copy_opaque = True
+        if self._strict:
+            context.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
         context.thread_type = "AUTO" if self._parallel else "SLICE"
         if self._parallel:
             context.thread_count = min(os.cpu_count() or 1, _MAX_THREADS)
@@ -58,12 +60,12 @@ class Demuxer:
             self._open()
 
     def packets(self) -> Iterator[VideoPacket]:
-        """From where the file stands to its end. A read error in the middle ends the packets, as the end would."""
+        """From where the file stands to its end. An error of the file ends the packets too, and sets `broken`."""
         self._fresh = False
         try:
             yield from (packet for packet in self._container.demux(self.stream) if packet.size)
         except (FFmpegError, EOFError):
-            return
+            self.broken = True
 
     def seek(self, timestamp: int) -> bool:
         """To the last key frame at or before `timestamp` (stream time base), or thereabouts. False: cannot be done."""

@@ -91,6 +91,11 @@ class FrameIndex:
         """Whether every frame may be trusted to be what the packets say."""
         return self.checked_from >= len(self)
 
+    @property
+    def held_bytes(self) -> int:
+        """Memory of one frame while it is held back: as decoded, or as RGB where it had to be checked; at least 1."""
+        return max(1, self.frame_bytes if self.sound else self.width * self.height * 3)
+
     def entry(self, frame: int) -> int:
         """The packet to begin at to get `frame`: the last key packet before it whose own frame is shown no later.
 

@@ -83,6 +83,9 @@ class Painter:
             )
         return np.ascontiguousarray(rgb.to_ndarray())
 
-    def paint(self, frame: VideoFrame) -> Image:
-        """RGB uint8, upright; a fresh array."""
-        return self._orientation.apply(self.stored(frame))
+    def paint(self, frame: VideoFrame | Image) -> Image:
+        """RGB uint8, upright; a fresh array. An array is taken for what `stored` gave."""
+        if isinstance(frame, VideoFrame):
+            return self._orientation.apply(self.stored(frame))
+        upright = self._orientation.apply(frame)
+        return upright.copy() if upright is frame else upright

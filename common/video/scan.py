@@ -6,7 +6,7 @@ import zlib
 from array import array
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,9 @@ _ONE_FRAME_PER_PACKET = frozenset(
 )
 """Decoders that give one shown frame for each packet. Not VP8 (invisible packets), GIF (frames build on all before)."""
 
+_SILENT = frozenset(("hevc", "ffv1"))
+"""Decoders that paper over damage even when told to refuse it. It shows in that two decodings give other pictures."""
+
 _TRIAL_FRAMES, _TRIAL_PACKETS = 16, 48
 
 
@@ -49,6 +52,16 @@ class _Decoded:
     first_flagged: int = -1
     failed: bool = False
     first: VideoFrame | None = None
+
+    def note(self, source: int, frame: VideoFrame) -> None:
+        if frame.is_corrupt:
+            if not self.flagged:
+                self.first_flagged = len(self.packet)
+            self.flagged += 1
+        self.packet.append(source)
+        self.pts.append(NO_TIME if frame.pts is None else frame.pts)
+        if self.first is None:
+            self.first = frame
 
 
 @dataclass(frozen=True)
@@ -79,11 +92,17 @@ def scan(path: Path) -> FrameIndex:
     whole = first_suspect == len(table) and header.frames <= len(table) and not header.missing
     small = len(table) * header.width * header.height <= CHECK_WHOLE_PIXELS
     order = table.shown() if plain else np.zeros(0, np.int32)
-    if plain and whole and not small:
-        trial = _decode(path, table, 0, _TRIAL_FRAMES, _TRIAL_PACKETS)
+    fault = -1
+    if plain and whole:
+        trial = _try(path, table, *((None, None) if small else (_TRIAL_FRAMES, _TRIAL_PACKETS)))
         seen = np.array(trial.packet, np.int32)
-        if len(seen) and not trial.failed and not trial.flagged and np.array_equal(seen, order[: len(seen)]):
-            return _index(path, table, header, order, trial, len(order))
+        expected = order if small else order[: len(seen)]
+        if trial.first is not None and not trial.failed and not trial.flagged and np.array_equal(seen, expected):
+            fault = _silent_fault(path, table) if small and header.codec in _SILENT else -1
+            if fault < 0:
+                return _index(path, table, header, order, trial, len(order))
+        elif trial.failed:
+            fault = len(seen)
     begin = 0
     if plain and not small:
         # Up to two groups before the first suspect packet (or the end) the packets can be believed.
@@ -92,22 +111,21 @@ def scan(path: Path) -> FrameIndex:
         rank[order] = np.arange(len(order))
         keys = keys[rank[keys] >= 0]
         begin = int(keys[-2]) if len(keys) > 1 else 0
-    decoded = _decode(path, table, begin)
     if plain and begin:
-        trial = _decode(path, table, 0, _TRIAL_FRAMES, _TRIAL_PACKETS)
+        trial = _try(path, table, _TRIAL_FRAMES, _TRIAL_PACKETS)
         seen = np.array(trial.packet, np.int32)
         lead = int(rank[begin])
-        if np.array_equal(seen, order[: len(seen)]) and lead >= len(seen) and not trial.failed:
-            return _joined(path, table, header, order[:lead], trial, decoded, rank)
-        decoded = _decode(path, table, 0)
+        if trial.first is not None and np.array_equal(seen, order[: len(seen)]) and not trial.failed:
+            return _joined(path, table, header, order[:lead], trial, _decode(path, table, begin), rank)
+    decoded = _decode(path, table, 0)
     if decoded.first is None:
         raise VideoUnreadable(
             f"Not one frame of {path.name} can be decoded: its picture data is damaged or incomplete. Export or upload "
             "it again, or convert it to MP4 (H.264)."
         )
-    found = np.array(decoded.packet, np.int32)
-    agrees = plain and whole and not decoded.failed and not decoded.flagged and np.array_equal(found, order)
-    return _index(path, table, header, found, decoded, len(found) if agrees else 0)
+    if fault >= 0 and not decoded.failed and not decoded.flagged:
+        decoded.flagged, decoded.first_flagged = 1, min(fault, len(decoded.packet) - 1)
+    return _index(path, table, header, np.array(decoded.packet, np.int32), decoded, 0)
 
 
 def _joined(
@@ -180,9 +198,34 @@ def _packet_table(path: Path) -> tuple[PacketTable, _Header]:
     return table, header
 
 
-def _decode(
-    path: Path, table: PacketTable, begin: int, most_frames: int | None = None, most_packets: int | None = None
-) -> _Decoded:
+def _try(path: Path, table: PacketTable, most_frames: int | None, most_packets: int | None) -> _Decoded:
+    """Decode from the beginning as reading will, but refusing the slightest fault; which packets the frames came from."""
+    found = _Decoded()
+    with Demuxer(path, parallel=False, strict=True) as demuxer:
+        try:
+            for ordinal, packet in enumerate(demuxer.packets()):
+                if ordinal >= (most_packets or len(table)):
+                    break
+                for source, frame in demuxer.decode(packet, ordinal):
+                    found.note(source, frame)
+            for source, frame in () if most_packets else demuxer.decode(None, len(table) - 1):
+                found.note(source, frame)
+        except FFmpegError:
+            found.failed = True
+    del found.packet[most_frames or len(table) :]
+    return found
+
+
+def _silent_fault(path: Path, table: PacketTable) -> int:
+    """First frame that decoding in another way gives another picture of; -1: none."""
+    one, other = (np.array(_decode(path, table, 0, parallel).checksum) for parallel in (False, True))
+    if len(one) != len(other):
+        return min(len(one), len(other))
+    differs = one != other
+    return int(np.argmax(differs)) if differs.any() else -1
+
+
+def _decode(path: Path, table: PacketTable, begin: int, parallel: bool = False) -> _Decoded:
     """Decode from packet `begin` to the end, or to the first packet that the decoder refuses once frames have come.
 
     What comes after a refused packet is not counted: without it nobody can say which frame is which. Refusals before
@@ -190,41 +233,25 @@ def _decode(
     """
     found = _Decoded()
     painter: Painter | None = None
-    with Demuxer(path, parallel=False) as demuxer:
-        packets = enumerate(demuxer.packets())
-        for ordinal, packet in islice(packets, begin, None):
-            if ordinal >= len(table) or (most_packets and ordinal >= begin + most_packets):
+    with Demuxer(path, parallel) as demuxer:
+        ordinals = range(begin, len(table) + 1)
+        packets = chain(islice(demuxer.packets(), begin, len(table)), (None,))
+        for ordinal, packet in zip(ordinals, packets, strict=False):
+            if packet is None and demuxer.broken:
+                found.failed = found.first is not None
                 return found
             try:
                 frames = demuxer.decode(packet, ordinal)
             except FFmpegError:
-                if found.first is None:
-                    continue
-                found.failed = True
-                return found
+                found.failed = found.first is not None
+                if found.failed:
+                    return found
+                continue
             for source, frame in frames:
                 painter = painter or Painter(frame.width, frame.height, Orientation())
-                _note(found, source, frame, painter)
-                if most_frames and len(found.packet) >= most_frames:
-                    return found
-        try:
-            for source, frame in demuxer.decode(None, len(table) - 1):
-                painter = painter or Painter(frame.width, frame.height, Orientation())
-                _note(found, source, frame, painter)
-        except FFmpegError:
-            found.failed = found.first is not None
+                found.note(min(source, len(table) - 1), frame)
+                found.checksum.append(zlib.crc32(painter.stored(frame).data))
     return found
-
-
-def _note(found: _Decoded, source: int, frame: VideoFrame, painter: Painter) -> None:
-    if frame.is_corrupt:
-        if not found.flagged:
-            found.first_flagged = len(found.packet)
-        found.flagged += 1
-    found.packet.append(source)
-    found.pts.append(NO_TIME if frame.pts is None else frame.pts)
-    found.checksum.append(zlib.crc32(painter.stored(frame).data))
-    found.first = found.first or frame
 
 
 def _index(

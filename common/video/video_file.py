@@ -30,7 +30,10 @@ _SMALL_PIECE = 32
 _LOST_AFTER = 64
 """Packets in a row that are not recognised after a seek before it is given up."""
 
-Frames = Generator[tuple[int, VideoFrame], None, None]
+Held = VideoFrame | Image
+"""A frame as the decoder holds it, which is half the size; as an array where it had to be compared with its checksum."""
+
+Frames = Generator[tuple[int, Held], None, None]
 
 
 class VideoFile:
@@ -55,8 +58,8 @@ class VideoFile:
             name=path.name,
             damage=index.damage,
         )
-        self._cache: OrderedDict[int, VideoFrame] = OrderedDict()
-        self._cache_frames = max(2, cache_bytes // max(1, index.frame_bytes))
+        self._cache: OrderedDict[int, Held] = OrderedDict()
+        self._cache_frames = max(2, cache_bytes // index.held_bytes)
         self._lock = Lock()
         self._painter = Painter(index.width, index.height, index.orientation)
         self._walk: Frames | None = None
@@ -111,7 +114,7 @@ class VideoFile:
                 f"{self._path.name} has frames 0 to {count - 1}; there is no frame {index}.{why}", index
             )
 
-    def _cached(self, index: int) -> VideoFrame:
+    def _cached(self, index: int) -> Held:
         """The frame, from the cache or decoded; the frames passed on the way stay in the cache."""
         if index in self._cache:
             self._cache.move_to_end(index)
@@ -138,23 +141,23 @@ class VideoFile:
         self._keep(index, frame)
         return frame
 
-    def _keep(self, index: int, frame: VideoFrame) -> None:
+    def _keep(self, index: int, frame: Held) -> None:
         self._cache[index] = frame
         self._cache.move_to_end(index)
         while len(self._cache) > self._cache_frames:
             self._cache.popitem(last=False)
 
-    def _backward(self, start: int, last: int) -> Iterator[VideoFrame]:
+    def _backward(self, start: int, last: int) -> Iterator[Held]:
         """Frames start, start - 1 ... last. A piece is decoded forward and given out in reverse.
 
         A piece is one or several whole groups of pictures; of a group that is larger than the bounds, a part, for which
         the group is decoded again from its beginning.
         """
-        most = max(1, min(PIECE_FRAMES, PIECE_BYTES // max(1, self._index.frame_bytes)))
+        most = max(1, min(PIECE_FRAMES, PIECE_BYTES // self._index.held_bytes))
         end = start + 1
         while end > last:
             begin = max(last, self._piece_start(end, most))
-            held: list[VideoFrame] = []
+            held: list[Held] = []
             unreadable: FrameUnreadable | None = None
             while begin < end:
                 try:
@@ -199,9 +202,14 @@ class VideoFile:
                 for source, frame in self._from(demuxer, entry):
                     found = int(index.frame_of_packet[source])
                     if index.packet_of_frame[want] == source:
-                        if want >= index.checked_from and zlib.crc32(check.stored(frame).data) != index.checksum[want]:
-                            continue
-                        yield want, frame
+                        held: Held = frame
+                        if want >= index.checked_from:
+                            held = check.stored(frame)
+                            # From the very beginning the packets alone say which frame it is; where the decoder had
+                            # nothing to go by, the picture differs from one decoding to the next.
+                            if entry and zlib.crc32(held.data) != index.checksum[want]:
+                                continue
+                        yield want, held
                         want, came, retry = want + 1, True, 0
                         if want == last:
                             return
