@@ -1,0 +1,69 @@
+"""The parts of one running workbench, and how a request gets at them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import httpx
+from fastapi import Depends, Request
+
+from apps.workbench.faults import Faults
+from apps.workbench.frames import Frames
+from apps.workbench.notify import Hub
+from apps.workbench.security import load_token
+from apps.workbench.settings import Settings
+from apps.workbench.store.blobs import BlobFolder
+from apps.workbench.store.database import Database
+from apps.workbench.supervisor import Supervisor
+
+
+@dataclass
+class Workbench:
+    """Everything that lives as long as the server does; no module keeps state of its own."""
+
+    settings: Settings
+    token: str = field(repr=False)
+    database: Database
+    blobs: BlobFolder
+    frames: Frames
+    hub: Hub
+    faults: Faults
+    supervisor: Supervisor
+    http: httpx.AsyncClient
+
+    async def close(self) -> None:
+        await self.supervisor.close()
+        await self.http.aclose()
+        self.frames.close()
+        self.database.close()
+
+
+def build(settings: Settings) -> Workbench:
+    """Opens (or makes) the data folder. Raises `UserError` when a newer workbench wrote it."""
+    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    settings.data.chmod(0o700)
+    token = load_token(settings.data)
+    database = Database(settings.data / "workbench.db")
+    hub = Hub()
+    # Apps answer on this machine: a proxy of the environment must not get their traffic and tokens.
+    http = httpx.AsyncClient(trust_env=False, limits=httpx.Limits(max_connections=None))
+    return Workbench(
+        settings=settings,
+        token=token,
+        database=database,
+        blobs=BlobFolder(settings.data / "files"),
+        frames=Frames(settings.max_open_videos, settings.frame_cache_bytes),
+        hub=hub,
+        faults=Faults(),
+        supervisor=Supervisor(settings, token, database, hub, http),
+        http=http,
+    )
+
+
+def get_bench(request: Request) -> Workbench:
+    bench: Workbench = request.app.state.workbench
+    return bench
+
+
+Bench = Annotated[Workbench, Depends(get_bench)]

@@ -1,0 +1,1 @@
+"""Everything the workbench remembers: tables, migrations, files by content, and the queries over them. No HTTP in here."""
