@@ -217,8 +217,8 @@ def crop_to_frame(geometry: Geometry, width: int, height: int) -> Geometry | Non
     """The part of a geometry inside a frame of width x height pixels; None when nothing of it is.
 
     Boxes are clipped. Oriented boxes come back whole when they truly overlap the frame (not only their hull or centre).
-    Masks are cut to the frame; an empty one is None. Points keep their places; those outside are marked invisible, and
-    None is given when every point is outside.
+    Masks are cut to the frame; an empty one is None. Points keep their places and those outside are marked invisible; None
+    is given when every point is outside and neither an edge nor the area of a closed outline reaches into the frame.
     """
     match geometry:
         case Box():
@@ -240,7 +240,7 @@ def crop_to_frame(geometry: Geometry, width: int, height: int) -> Geometry | Non
             return None if cut.window == (0, 0) else cut
         case Points():
             inside = inside_frame(geometry.xy, width, height)
-            if not inside.any():
+            if not inside.any() and not _reaches(geometry, width, height):
                 return None
             return geometry if inside.all() else Points(geometry.xy, geometry.visible & inside, geometry.edges)
 
@@ -255,6 +255,41 @@ def inside_frame(xy: ArrayLike, width: int, height: int) -> NDArray[np.bool_]:
     array = np.asarray(xy)
     inside: NDArray[np.bool_] = np.all((array >= -0.5) & (array < np.array([width, height]) - 0.5), axis=-1)
     return inside
+
+
+def segments_inside(start: Float64, step: Float64, width: int, height: int) -> tuple[Float64, Float64]:
+    """Where along segments start + t step, both (n, 2), t in 0..1, each enters and leaves the frame: (n,), (n,).
+
+    Enter >= leave for a segment that has no stretch inside (Liang and Barsky 1984). Coordinates are of pixel centres.
+    """
+    low, high = np.full(2, -0.5), np.array([width, height]) - 0.5
+    still = step == 0
+    divisor = np.where(still, 1.0, step)
+    with np.errstate(over="ignore"):  # a step of almost nothing: infinity is the right answer
+        a, b = (low - start) / divisor, (high - start) / divisor
+    outside = still & ((start < low) | (start > high))
+    enter = np.where(still, np.where(outside, np.inf, 0.0), np.minimum(a, b)).max(1).clip(0, None)
+    leave = np.where(still, 1.0, np.maximum(a, b)).min(1).clip(None, 1)
+    return enter, leave
+
+
+def _reaches(points: Points, width: int, height: int) -> bool:
+    """Whether a shape without a vertex in the frame crosses it, or encloses it as a closed outline."""
+    if not points.edges:
+        return False
+    xy, edges = points.xy.astype(np.float64), np.array(points.edges)
+    start, end = xy[edges[:, 0]], xy[edges[:, 1]]
+    enter, leave = segments_inside(start, end - start, width, height)
+    if (enter < leave).any():
+        return True
+    if (np.bincount(edges.ravel(), minlength=len(xy)) != 2).any():
+        return False  # an open line or a skeleton
+    # Nothing crosses the frame, so it is inside or outside as a whole: count the edges above its middle.
+    x, y = (width - 1) / 2, (height - 1) / 2
+    straddles = (start[:, 0] <= x) != (end[:, 0] <= x)
+    run = np.where(straddles, end[:, 0] - start[:, 0], 1.0)
+    crossing = start[:, 1] + (x - start[:, 0]) / run * (end[:, 1] - start[:, 1])
+    return bool(np.count_nonzero(straddles & (crossing < y)) % 2)
 
 
 def _clip(low: float, high: float, size: int) -> tuple[float, float] | None:

@@ -13,6 +13,7 @@ from common.geometry import measures
 from common.geometry.types import Box, Mask, OrientedBox, Points
 
 masks = arrays(bool, st.tuples(st.integers(1, 24), st.integers(1, 24)))
+TRIANGLE = Points([[-900, -300], [900, -300], [50, 900]], edges=((0, 1), (1, 2), (2, 0)))
 rotated = st.tuples(
     st.floats(-20, 20), st.floats(-20, 20), st.floats(0.5, 30), st.floats(0.5, 30), st.floats(-7, 7)
 ).map(np.array)
@@ -135,6 +136,12 @@ def test_placing_cuts_at_the_edge(array, x, y):
         (Points([[-1, 0], [5, 5]]), Points([[-1, 0], [5, 5]], [False, True])),
         (Points([[-0.5, 79.4]]), Points([[-0.5, 79.4]])),
         (Points([[99.5, 3]]), None),
+        # A line through the frame, one past it, an outline around the frame and one beside it.
+        (Points([[-9, 9], [120, 9]], edges=((0, 1),)), Points([[-9, 9], [120, 9]], [False, False], ((0, 1),))),
+        (Points([[-9, 9], [9, -20]], edges=((0, 1),)), None),
+        (TRIANGLE, Points(TRIANGLE.xy, [False] * 3, TRIANGLE.edges)),
+        (Points(TRIANGLE.xy + 2000, edges=TRIANGLE.edges), None),
+        (Points(TRIANGLE.xy, edges=TRIANGLE.edges[:2]), None),
         # The hull reaches into the frame, the turned box does not.
         (OrientedBox([-12, -12, 30, 4], -np.pi / 4), None),
         # The centre is outside, a part is inside.
