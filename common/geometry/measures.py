@@ -117,10 +117,12 @@ def box_iou(a: ArrayLike, b: ArrayLike) -> Float64:
     Boxes without area overlap nothing.
     """
     first, second = _rows(a, 4), _rows(b, 4)
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    common = np.prod(np.clip(high - low, 0, None), axis=2)
-    total = np.prod(first[:, 2:] - first[:, :2], 1)[:, None] + np.prod(second[:, 2:] - second[:, :2], 1)[None] - common
+    ax1, ay1, ax2, ay2 = (column[:, None] for column in first.T)
+    bx1, by1, bx2, by2 = second.T
+    w = np.clip(np.minimum(ax2, bx2) - np.maximum(ax1, bx1), 0, None)
+    h = np.clip(np.minimum(ay2, by2) - np.maximum(ay1, by1), 0, None)
+    common: Float64 = w * h
+    total = (ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1) - common
     return _ratio(common, total)
 
 

@@ -93,10 +93,10 @@ def _whole(ring: Float) -> NDArray[np.int32]:
 
 def _components(array: Bool, connectivity: int) -> list[tuple[Bool, int, int]]:
     """Tight windows (array, x, y) of the connected components, largest first (ties: topmost, then leftmost)."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(array.astype(np.uint8), connectivity=connectivity)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(array.astype(np.uint8), connectivity=connectivity)
     found = []
-    for label in sorted(range(1, count), key=lambda n: (-stats[n, cv2.CC_STAT_AREA], n)):
-        x, y, w, h = (int(v) for v in stats[label, :4])
+    for label in (np.argsort(-stats[1:, cv2.CC_STAT_AREA], kind="stable") + 1).tolist():
+        x, y, w, h = stats[label, :4].tolist()
         found.append((labels[y : y + h, x : x + w] == label, x, y))
     return found
 
