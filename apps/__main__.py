@@ -1,0 +1,53 @@
+"""`python -m apps ...`: the command line.
+
+Exit codes: 0 done; 2 the input was wrong (one line says what and how to mend it); 1 a fault of ours; 130 interrupted,
+everything finished so far is kept and the same command resumes.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import click
+import typer
+
+from apps.cli import demo, evaluate, models, track
+from common.errors import UserError
+
+app = typer.Typer(
+    help="Video labeling by tracking: label an object once, get it labelled in every other frame.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(track.track)
+app.command()(demo.demo)
+app.add_typer(evaluate.app, name="evaluate")
+app.add_typer(models.app, name="models")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        code = app(arguments, standalone_mode=False, prog_name="python -m apps")
+    except UserError as error:
+        return _fail(str(error), 2)
+    except click.exceptions.NoArgsIsHelpError as error:
+        sys.stderr.write(f"{error.format_message()}\n")
+        return 2
+    except click.ClickException as error:
+        return _fail(error.format_message(), 2)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        return _fail("Interrupted. What was finished is kept; the same command resumes.", 130)
+    return int(code or 0)
+
+
+def _fail(message: str, code: int) -> int:
+    sys.stderr.write(f"Error: {' '.join(message.split())}\n" if code == 2 else f"{message}\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""`track`: label objects once, get them labelled in every other frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from apps.cli.job import TrackJob, choose_trackers, run_job
+from apps.cli.progress import Reporter
+from apps.cli.prompts import PromptFlags, gather
+from common.errors import EngineUnavailable
+from common.trackers import registry
+from common.tracking.plan import Direction
+from common.video.reader import open_source
+
+
+def track(
+    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video file, or a folder of images.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results.", show_default=False)],
+    prompts: Annotated[
+        Path | None,
+        typer.Option(help="A Supervisely video annotation with the objects' key figures.", show_default=False),
+    ] = None,
+    box: Annotated[
+        list[str] | None,
+        typer.Option(metavar="x1,y1,x2,y2[@frame]", help="A box; repeat for more.", show_default=False),
+    ] = None,
+    mask: Annotated[
+        list[str] | None, typer.Option(metavar="FILE.png[@frame]", help="A mask; repeat for more.", show_default=False)
+    ] = None,
+    point: Annotated[
+        list[str] | None, typer.Option(metavar="x,y[@frame]", help="A point; repeat for more.", show_default=False)
+    ] = None,
+    tracker: Annotated[
+        str | None, typer.Option(help="A name from `models list`; default: the best one that needs no weights.")
+    ] = None,
+    frames: Annotated[
+        int | None, typer.Option(min=1, help="Frames to predict beyond the labelled ones; default: all.")
+    ] = None,
+    direction: Annotated[Direction, typer.Option(help="Where to track from the labelled frames.")] = Direction.FORWARD,
+    weights: Annotated[
+        str | None, typer.Option(metavar="FILE|seeded", help="Weights file of a network tracker.", show_default=False)
+    ] = None,
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where networks run.")] = "auto",
+    overlay: Annotated[bool, typer.Option(help="Render overlay.mp4.")] = True,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Warnings and errors only.")] = False,
+) -> int:
+    """Track objects through a video, from boxes, masks, points or an annotation drawn on any frame."""
+    source = open_source(video)
+    drawn = gather(prompts, PromptFlags(box or (), mask or (), point or ()), source.info)
+    trackers = choose_trackers(drawn.key_figures, tracker)
+    for name in set(trackers.values()):
+        _check_options(name, weights, device)
+    job = TrackJob(video, source, drawn, trackers, direction, frames, overlay)
+    with Reporter(quiet) as reporter:
+        if source.info.damage:
+            reporter.warn(source.info.damage)
+        return run_job(job, out, reporter)
+
+
+def _check_options(name: str, weights: str | None, device: str) -> None:
+    card = registry.make(name).card
+    if device not in ("auto", "cpu", "cuda"):
+        raise EngineUnavailable(f"--device {device}: choose auto, cpu or cuda.")
+    if device != "auto" and device not in card.devices:
+        raise EngineUnavailable(f"{name} runs on {' and '.join(card.devices)} only; leave --device out.")
+    if weights is not None and card.weights is None:
+        raise EngineUnavailable(f"{name} needs no weights; leave --weights out.")
