@@ -55,7 +55,7 @@ class FrameIndex:
     packets: the packet table. packet_of_frame: int32 (frames,). pts: int64 (frames,), stream time base. checksum: uint32
     (frames,), CRC-32 of the RGB picture as stored, meaningful from frame `checked_from` on: those frames were found by
     decoding, and a picture that decoding from a later key frame gives only counts when its checksum agrees.
-    frame_bytes: memory of one decoded frame as the decoder holds it. width, height: pixels as stored.
+    parallel: decode several frames at once. frame_bytes: memory of one decoded frame as the decoder holds it. width, height: pixels as stored.
     damage: what is missing, in words; None for a sound file.
     """
 
@@ -64,6 +64,7 @@ class FrameIndex:
     pts: NDArray[np.int64]
     checksum: NDArray[np.uint32]
     checked_from: int
+    parallel: bool
     time_base: Fraction
     fps: float
     width: int
@@ -93,8 +94,8 @@ class FrameIndex:
 
     @property
     def held_bytes(self) -> int:
-        """Memory of one frame while it is held back: as decoded, or as RGB where it had to be checked; at least 1."""
-        return max(1, self.frame_bytes if self.sound else self.width * self.height * 3)
+        """Memory of one frame while it is held back: as decoded, or as RGB; at least 1."""
+        return max(1, self.frame_bytes if self.parallel else self.width * self.height * 3)
 
     def entry(self, frame: int) -> int:
         """The packet to begin at to get `frame`: the last key packet before it whose own frame is shown no later.

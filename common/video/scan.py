@@ -38,7 +38,7 @@ _ONE_FRAME_PER_PACKET = frozenset(
 _SILENT = frozenset(("hevc", "ffv1"))
 """Decoders that paper over damage even when told to refuse it. It shows in that two decodings give other pictures."""
 
-_TRIAL_FRAMES, _TRIAL_PACKETS = 16, 48
+_TRIAL_FRAMES, _TRIAL_PACKETS = 12, 48
 
 
 @dataclass
@@ -208,6 +208,8 @@ def _try(path: Path, table: PacketTable, most_frames: int | None, most_packets: 
                     break
                 for source, frame in demuxer.decode(packet, ordinal):
                     found.note(source, frame)
+                if most_frames and len(found.packet) >= most_frames:
+                    break
             for source, frame in () if most_packets else demuxer.decode(None, len(table) - 1):
                 found.note(source, frame)
         except FFmpegError:
@@ -272,6 +274,8 @@ def _index(
         pts=pts,
         checksum=checksum,
         checked_from=checked_from,
+        # A small video is decoded in no time anyway, and in one way only, so that faults that went unseen stay the same.
+        parallel=sound and len(table) * header.width * header.height > CHECK_WHOLE_PIXELS,
         time_base=header.time_base,
         fps=_rate(pts, header, float(header.time_base)),
         width=frame.width,

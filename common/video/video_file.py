@@ -31,7 +31,7 @@ _LOST_AFTER = 64
 """Packets in a row that are not recognised after a seek before it is given up."""
 
 Held = VideoFrame | Image
-"""A frame as the decoder holds it, which is half the size; as an array where it had to be compared with its checksum."""
+"""A frame as the decoder holds it, which is half the size; as RGB where decoding is not parallel."""
 
 Frames = Generator[tuple[int, Held], None, None]
 
@@ -196,19 +196,24 @@ class VideoFile:
         want, retry = first, 0
         entry = index.entry(first) if first < last else 0
         check = Painter(index.width, index.height, index.orientation)
-        with Demuxer(self._path, parallel=index.sound) as demuxer:
+        with Demuxer(self._path, parallel=index.parallel) as demuxer:
             while want < last:
                 came = False
                 for source, frame in self._from(demuxer, entry):
                     found = int(index.frame_of_packet[source])
                     if index.packet_of_frame[want] == source:
-                        held: Held = frame
-                        if want >= index.checked_from:
-                            held = check.stored(frame)
-                            # From the very beginning the packets alone say which frame it is; where the decoder had
-                            # nothing to go by, the picture differs from one decoding to the next.
-                            if entry and zlib.crc32(held.data) != index.checksum[want]:
-                                continue
+                        # Frames that are held back keep the decoder from using their memory again, and what it makes
+                        # of damage can depend on that; so only frames of parallel decoding are held as they are.
+                        held: Held = frame if index.parallel else check.stored(frame)
+                        # From the very beginning the packets alone say which frame it is; where the decoder had
+                        # nothing to go by, the picture differs from one decoding to the next.
+                        if (
+                            entry
+                            and want >= index.checked_from
+                            and isinstance(held, np.ndarray)
+                            and zlib.crc32(held.data) != index.checksum[want]
+                        ):
+                            continue
                         yield want, held
                         want, came, retry = want + 1, True, 0
                         if want == last:
