@@ -13,10 +13,10 @@ from sqlalchemy.orm import Session
 from apps.workbench.store import listing
 from apps.workbench.store.database import new_ids, now
 from apps.workbench.store.errors import Refused, missing
-from apps.workbench.store.geometry_json import bounds, fits_class
+from apps.workbench.store.geometry_json import bounds, fits_class, inside
 from apps.workbench.store.models import AnnotationObject, Blob, Figure, ObjectClass, Tag, TagMeta, Video
 from apps.workbench.store.objects import object_tags
-from apps.workbench.store.videos import frames_of, get_blob, get_video, tag_json
+from apps.workbench.store.videos import get_blob, get_video, picture_of, tag_json
 
 MAX_BULK = 1000
 
@@ -58,12 +58,12 @@ def add_figures(session: Session, items: Sequence[Mapping[str, Any]]) -> list[in
     if len(items) > MAX_BULK:
         raise Refused(f"{len(items)} figures at once are too many; send at most {MAX_BULK}.")
     owners = _owners(session, {item["objectId"] for item in items})
-    frames = {video_id: (video, count) for video_id, video, count in _videos(session, {i["entityId"] for i in items})}
+    canvases = {ident: _canvas(session, ident) for ident in {item["entityId"] for item in items}}
     moment = now()
     rows = []
     for number, item in enumerate(items, 1):
         try:
-            rows.append(_row(item, owners, frames, moment))
+            rows.append(_row(item, owners, canvases, moment))
         except Refused as error:
             raise Refused(f"Figure {number} of {len(items)} was not stored, nor the others: {error}.") from error
     return _insert_new(session, rows)
@@ -84,30 +84,39 @@ def _owners(session: Session, objects: set[int]) -> dict[int, _Owner]:
     return {ident: _Owner(*rest) for ident, *rest in rows}
 
 
-def _videos(session: Session, idents: set[int]) -> Iterator[tuple[int, Video, int]]:
-    for ident in idents:
-        video = get_video(session, ident)
-        yield ident, video, frames_of(get_blob(session, video.hash))
+@dataclass(frozen=True)
+class _Canvas:
+    """What of a video limits where and when figures can be."""
+
+    video_id: int
+    dataset_id: int
+    frames: int
+    width: int
+    height: int
+
+
+def _canvas(session: Session, video_id: int) -> _Canvas:
+    video = get_video(session, video_id)
+    picture = picture_of(get_blob(session, video.hash))
+    return _Canvas(video.id, video.dataset_id, picture["framesCount"], picture["width"], picture["height"])
 
 
 def _row(
-    item: Mapping[str, Any], owners: Mapping[int, _Owner], videos: Mapping[int, tuple[Video, int]], moment: str
+    item: Mapping[str, Any], owners: Mapping[int, _Owner], canvases: Mapping[int, _Canvas], moment: str
 ) -> dict[str, Any]:
-    video, frames = videos[item["entityId"]]
+    canvas = canvases[item["entityId"]]
     owner = owners.get(item["objectId"])
-    if owner is None or owner.video_id not in (None, video.id) or owner.dataset_id != video.dataset_id:
-        raise Refused(f"video {video.id} has no object {item['objectId']}")
+    if owner is None or owner.video_id not in (None, canvas.video_id) or owner.dataset_id != canvas.dataset_id:
+        raise Refused(f"video {canvas.video_id} has no object {item['objectId']}")
     kind = item["geometryType"]
     if not fits_class(owner.shape, kind):
         raise Refused(f"class {owner.class_name!r} is of shape {owner.shape!r}, so it cannot hold a {kind!r}")
     meta = item.get("meta") or {}
-    frame = meta.get("frame")
-    if type(frame) is not int or not 0 <= frame < frames:
-        raise Refused(f"frame {str(frame)[:40]} is not in the video, which has frames 0 to {frames - 1}")
-    geometry, bbox = _checked_geometry(kind, item["geometry"])
+    frame = _checked_frame(meta, canvas)
+    geometry, bbox = _checked_geometry(kind, item["geometry"], canvas)
     custom = item.get("customData")
     return {
-        "video_id": video.id,
+        "video_id": canvas.video_id,
         "object_id": item["objectId"],
         "frame": frame,
         "geometry_type": kind,
@@ -125,12 +134,21 @@ def _row(
     }
 
 
-def _checked_geometry(kind: str, geometry: Any) -> tuple[str, str | None]:
+def _checked_frame(meta: Mapping[str, Any], canvas: _Canvas) -> int:
+    frame = meta.get("frame")
+    if type(frame) is not int or not 0 <= frame < canvas.frames:
+        raise Refused(f"frame {str(frame)[:40]} is not in the video, which has frames 0 to {canvas.frames - 1}")
+    return frame
+
+
+def _checked_geometry(kind: str, geometry: Any, canvas: _Canvas) -> tuple[str, str | None]:
     """The geometry and its box as JSON text."""
     try:
         box = bounds(kind, geometry)
     except Refused as error:
         raise Refused(f"its {kind} geometry is broken: {error}") from error
+    if box is not None and not inside(kind, box, canvas.width, canvas.height):
+        raise Refused(f"it leaves the frame, which is {canvas.width} x {canvas.height}; crop it first")
     return _dump(geometry), None if box is None else _dump(box)
 
 
@@ -176,14 +194,15 @@ def edit_figure(session: Session, ident: int, changes: Mapping[str, Any]) -> Non
     """changes: any of "geometry", "meta" (merged; its frame may move the figure), "nnCreated", "nnUpdated", "trackId",
     "priority", "customData"."""
     figure = get_figure(session, ident)
-    if "geometry" in changes:
-        figure.geometry, figure.bbox = _checked_geometry(figure.geometry_type, changes["geometry"])
-    if "meta" in changes:
-        meta = json.loads(figure.meta) | (changes["meta"] or {})
-        frames = frames_of(get_blob(session, get_video(session, figure.video_id).hash))
-        if type(meta.get("frame")) is not int or not 0 <= meta["frame"] < frames:
-            raise Refused(f"Frame {meta.get('frame')} is not in the video, which has frames 0 to {frames - 1}.")
-        figure.frame, figure.meta = meta["frame"], _dump(meta)
+    canvas = _canvas(session, figure.video_id)
+    try:
+        if "geometry" in changes:
+            figure.geometry, figure.bbox = _checked_geometry(figure.geometry_type, changes["geometry"], canvas)
+        if "meta" in changes:
+            meta = json.loads(figure.meta) | (changes["meta"] or {})
+            figure.frame, figure.meta = _checked_frame(meta, canvas), _dump(meta)
+    except Refused as error:
+        raise Refused(f"Figure {ident} was not changed: {error}.") from error
     for field, column in (("nnCreated", "nn_created"), ("nnUpdated", "nn_updated"), ("priority", "priority")):
         if field in changes:
             setattr(figure, column, changes[field])

@@ -1,7 +1,7 @@
 """Is this the JSON of a geometry, and what box does it fill? Checked before a figure is stored.
 
 The workbench keeps geometries as text and gives back what it was given; it only refuses what no reader could use:
-missing parts, numbers that are not numbers, a bitmap that is no picture. Parts may stick out of the frame.
+missing parts, numbers that are not numbers, a bitmap that is no picture, a figure that leaves its frame.
 """
 
 from __future__ import annotations
@@ -135,6 +135,19 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], Bounds | None]] = {
     "cuboid": _unchecked,
     "cuboid_2d": _unchecked,
 }
+
+
+def inside(geometry_type: str, box: Bounds, width: int, height: int) -> bool:
+    """Whether the SDK takes a geometry with that box for one inside a frame of that size.
+
+    The SDK refuses to read an annotation with any figure outside (of an oriented box only the centre must be inside), so
+    one such figure, once stored, would keep its whole project from being downloaded.
+    """
+    top, left, bottom, right = box
+    if geometry_type == "oriented_bbox":
+        top = bottom = (top + bottom) / 2
+        left = right = (left + right) / 2
+    return round(left) >= 0 and round(top) >= 0 and round(right) <= width - 1 and round(bottom) <= height - 1
 
 
 def fits_class(shape: str, geometry_type: str) -> bool:

@@ -47,10 +47,10 @@ def video_blob(session: Session, ident: int) -> tuple[Video, Blob]:
 
 
 def frames_of(blob: Blob) -> int:
-    return int(_picture(blob)["framesCount"])
+    return int(picture_of(blob)["framesCount"])
 
 
-def _picture(blob: Blob) -> dict[str, Any]:
+def picture_of(blob: Blob) -> dict[str, Any]:
     """The stream of the file that holds the pictures; every video file has one, `media.probe` saw to it."""
     streams: list[dict[str, Any]] = (blob.meta or {}).get("streams", [])
     for stream in streams:
@@ -92,7 +92,7 @@ def add_videos(session: Session, dataset_id: int, items: Sequence[Mapping[str, A
             if item.get("id") is None:
                 raise Refused(f"Video {name!r} comes with neither hash nor id; videos by link are not supported here.")
             hash = get_video(session, item["id"]).hash
-        _picture(get_blob(session, hash))
+        picture_of(get_blob(session, hash))
         videos.append(
             Video(
                 id=ident,
@@ -151,7 +151,7 @@ def videos_json(session: Session, videos: Sequence[Video]) -> list[dict[str, Any
 
 
 def _video_json(video: Video, blob: Blob, tags: list[dict[str, Any]]) -> dict[str, Any]:
-    picture = _picture(blob)
+    picture = picture_of(blob)
     file = blob.meta or {}
     return {
         "id": video.id,
