@@ -1,0 +1,460 @@
+"""How far a tracked geometry can be trusted, measured from the pictures alone: for any tracker and any geometry.
+
+Every object is cut out of each picture into a small tile in which its geometry always has the same place and size. While
+the tracker is right nothing moves from tile to tile. A few dozen points are followed from the last tile to this one and
+back (Lucas-Kanade, one call for all objects): points that do not come back to where they started, or that changed their
+surroundings, say that the object is hidden, blurred or left; the motion of the others is the error of this step, and adds
+up to an estimate of how far the geometry has slid off the object. The look of the tile against the key figure's catches
+what slid so slowly that no single step shows it.
+
+Sources: forward-backward error and median motion of grid points, Kalal, Mikolajczyk & Matas 2010, "Forward-backward error:
+automatic detection of tracking failures"; pyramidal Lucas-Kanade, Bouguet 2001.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from common.geometry.codec import decode, encode
+from common.geometry.types import Box, Geometry, Mask, OrientedBox, Points
+from common.tracking.contract import Prediction, Prompt
+from common.tracking.snapshot import pack, unpack
+from common.video.contract import Image
+
+Float64 = NDArray[np.float64]
+Bool = NDArray[np.bool_]
+Look = NDArray[np.float32]
+"""float32 (_LOOK, _LOOK, 4): the object made small, RGB 0..1, and what each cell weighs, 0..1."""
+
+_TILE = 96
+_CORE = 24
+"""Half the side of an object in its tile, pixels. Smaller objects are not enlarged. The rest shows where it may have gone."""
+_GRID = 6
+_MOST = 180
+"""Points per side of the grid in an object; points of all objects together, which many objects share."""
+_CELLS = 8
+_LOOK = 16
+_PATCH = 9
+_LARGEST = 1280
+"""Longest side of the pictures that tiles are cut from; larger ones are halved, thirded ... first."""
+
+
+@dataclass(frozen=True)
+class MeterSettings:
+    """How the evidence is weighed.
+
+    back_error: largest error of a point's way there and back, in sizes of the object (half its side = 1). Raising it
+    forgives blur. patch_alike: correlation of a point's surroundings before and after, 0..1, below which it counts as
+    lost. Raising it makes hidden objects show sooner. memory: share of the estimated slide that is kept from frame to
+    frame, 0..1. Raising it remembers slides for longer and distrusts objects that turn or roll. look_weight: exponent of
+    the look in the score. Raising it distrusts objects that change their look. own_weight: exponent of the tracker's own
+    score.
+    """
+
+    back_error: float = 0.05
+    patch_alike: float = 0.7
+    memory: float = 0.98
+    look_weight: float = 1.0
+    own_weight: float = 0.5
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Where a geometry is: pixel = centre + axes @ local, so that the geometry spans about -1..1 in local.
+
+    samples: local (n, 2), spots on the object that can be followed; the points themselves for points. cover: share of each
+    cell of -1..1 that belongs to the object, float32 (_LOOK, _LOOK).
+    """
+
+    centre: Float64
+    axes: Float64
+    samples: Float64
+    cover: NDArray[np.float32]
+    own: bool = False
+
+    @property
+    def half(self) -> Float64:
+        """Half sides in pixels, (2,)."""
+        result: Float64 = np.linalg.norm(self.axes, axis=0)
+        return result
+
+    @property
+    def zoom(self) -> Float64:
+        """Tile pixels per unit of local, (2,)."""
+        result: Float64 = np.minimum(self.half, _CORE)
+        return result
+
+
+@dataclass
+class _State:
+    """What is kept of one object between frames, a fixed amount.
+
+    tile: uint8 (_TILE, _TILE, 3), the object as last seen; None while lost. geometry: its geometry then. key_look, look: of
+    the key figure; of the recent trusted frames. cells: how far each part of the object moved as the geometry did, 0..1,
+    float64 (_CELLS, _CELLS). slide: x, y and growth in object sizes that the geometry has slid off. usual: share of the
+    points that usually can be followed, negative before the first.
+    """
+
+    geometry: Geometry | None
+    tile: NDArray[np.uint8] | None
+    key_look: Look
+    look: Look
+    cells: Float64
+    slide: Float64
+    usual: float = -1.0
+
+
+class ConfidenceMeter:
+    """Scores of one tracking in progress: `start` once, then `update` with every picture in the order it was tracked.
+
+    Memory: one tile and a few small arrays per object. Deterministic: equal calls give equal scores, also across `save`
+    and `load`.
+    """
+
+    def __init__(self, settings: MeterSettings | None = None) -> None:
+        self._settings = settings or MeterSettings()
+        self._shape: tuple[int, ...] = ()
+        self._states: dict[str, _State] = {}
+
+    def start(self, image: Image, prompts: Sequence[Prompt]) -> None:
+        """The picture that the objects were drawn on (uint8 RGB) and what was drawn. Forgets everything before."""
+        self._shape = image.shape
+        self._states = {}
+        levels = _Levels(image)
+        for prompt in prompts:
+            frame = _frame(prompt.geometry, _GRID)
+            tile = None if frame is None else levels.tile(frame)
+            look = _NOTHING if frame is None or tile is None else _look(tile, frame, image.shape)
+            cells = np.ones((_CELLS, _CELLS))
+            self._states[prompt.key] = _State(prompt.geometry, tile, look, look, cells, np.zeros(3))
+
+    def update(self, image: Image, predictions: Sequence[Prediction]) -> list[Prediction]:
+        """The next picture and where the tracker says the objects are: the same predictions with `score` set, 0..1.
+
+        The score falls with the estimated overlap of the geometry with its object. Lost: 0. Raises ValueError before
+        `start`, for an unknown key, or for a picture of another size.
+        """
+        if image.shape != self._shape:
+            raise ValueError(f"pictures have the size of the first, {self._shape[:2]}, got {image.shape[:2]}")
+        unknown = [p.key for p in predictions if p.key not in self._states]
+        if unknown:
+            raise ValueError(f"no object {unknown[0]!r} was given at the start")
+
+        grid = max(3, min(_GRID, int(np.sqrt(_MOST / max(len(predictions), 1)))))
+        levels = _Levels(image)
+        afters = [None if p.geometry is None else _frame(p.geometry, grid) for p in predictions]
+        tiles = [None if frame is None else levels.tile(frame) for frame in afters]
+        steps: dict[int, _Step] = {}
+        for i, (p, after) in enumerate(zip(predictions, afters, strict=True)):
+            state = self._states[p.key]
+            before = None if state.geometry is None else _frame(state.geometry, grid)
+            if before is not None and after is not None and state.tile is not None:
+                steps[i] = _Step.of(before, after, self._shape)
+        pairs = [(self._states[predictions[i].key].tile, tiles[i]) for i in steps]
+        self._follow(pairs, list(steps.values()))
+
+        scored = []
+        for i, p in enumerate(predictions):
+            state, frame, tile = self._states[p.key], afters[i], tiles[i]
+            state.geometry, state.tile = p.geometry, tile
+            score = 0.0
+            if frame is not None and tile is not None:
+                score = self._score(state, frame, tile, steps.get(i)) * float(np.clip(p.score, 0, 1)) ** (
+                    self._settings.own_weight
+                )
+            scored.append(replace(p, score=score))
+        return scored
+
+    def save(self) -> bytes:
+        """Bounded snapshot for `load`."""
+        states = {
+            key: vars(s) | {"geometry": None if s.geometry is None else encode(s.geometry)}
+            for key, s in self._states.items()
+        }
+        return pack({"settings": asdict(self._settings), "shape": self._shape, "states": states})
+
+    @classmethod
+    def load(cls, state: bytes) -> ConfidenceMeter:
+        """A meter that goes on as the saved one would have."""
+        tree = unpack(state)
+        meter = cls(MeterSettings(**tree["settings"]))
+        meter._shape = tree["shape"]
+        for key, saved in tree["states"].items():
+            geometry = None if saved["geometry"] is None else decode(saved["geometry"])
+            meter._states[key] = _State(**(saved | {"geometry": geometry}))
+        return meter
+
+    def _follow(
+        self, pairs: Sequence[tuple[NDArray[np.uint8] | None, NDArray[np.uint8] | None]], steps: list[_Step]
+    ) -> None:
+        """Follow the points of all steps from tile to tile and back; fills in `end` and `good`."""
+        if not steps:
+            return
+        before, after = (
+            cv2.cvtColor(np.concatenate([t for t in side if t is not None]), cv2.COLOR_RGB2GRAY)
+            for side in zip(*pairs, strict=True)
+        )
+        offsets = np.concatenate([np.tile([0, k * _TILE], (len(s.start), 1)) for k, s in enumerate(steps)])
+        start = (np.concatenate([s.start for s in steps]) + offsets).astype(np.float32)
+        end, there = _lucas_kanade(before, after, start)
+        back, again = _lucas_kanade(after, before, end)
+        alike = _correlation(_patches(before, start), _patches(after, end))
+        found = there & again & (alike > self._settings.patch_alike)
+        first = 0
+        for k, step in enumerate(steps):
+            part = slice(first, first + len(step.start))
+            first = part.stop
+            step.end = end[part].astype(np.float64) - (0, k * _TILE)
+            error = np.linalg.norm(back[part] - start[part], axis=1)
+            limit = max(0.4, self._settings.back_error * float(step.zoom.max()))
+            inside = ((step.end >= 4) & (step.end <= _TILE - 5)).all(1)
+            step.good = found[part] & (error < limit) & inside & step.shown
+
+    def _score(self, state: _State, frame: _Frame, tile: NDArray[np.uint8], step: _Step | None) -> float:
+        steady = inside = 1.0
+        if step is not None:
+            steady, inside = self._move(state, frame, step)
+        look = _look(tile, frame, self._shape)
+        alike = max(_alike(look, state.key_look), 0.9 * _alike(look, state.look))
+        score = _overlap(state.slide) * inside * (0.3 + 0.7 * steady) * alike**self._settings.look_weight
+        if score > 0.5:
+            state.look = (0.95 * state.look + 0.05 * look).astype(np.float32)
+        self.debug = (_overlap(state.slide), steady, inside, _alike(look, state.key_look), _alike(look, state.look))
+        return float(score)
+
+    def _move(self, state: _State, frame: _Frame, step: _Step) -> tuple[float, float]:
+        """Add this step to the slide: how much of the object could be followed compared with before, 0..1, and the share
+        of it that landed in the geometry, 0..1."""
+        good, weight = step.good, state.cells[step.cells[:, 1], step.cells[:, 0]]
+        share = float(weight[good].sum() / max(float(weight[step.shown].sum()), 1e-9))
+        if state.usual < 0:
+            state.usual = share
+        steady = min(1.0, share / state.usual) if state.usual > 0.15 else 1.0
+        state.usual += 0.03 * (share - state.usual)
+        if good.sum() < min(4, len(good)):
+            return steady, 1.0
+        off = (step.end - step.expected)[good] / step.zoom
+        moved = _weighted_median(off, weight[good])
+        local = step.local[good]
+        distance = (local**2).sum(1)
+        far = distance > 0.1
+        growth = 0.0
+        if far.sum() >= 4:
+            ratio = ((off - moved) * local).sum(1)[far] / distance[far]
+            growth = float(_weighted_median(ratio[:, None], (weight[good] * distance)[far])[0])
+        state.slide = state.slide * self._settings.memory + np.array([moved[0], moved[1], growth])
+        # Parts that move as the geometry does are the object; the others are what is behind it.
+        agrees = np.zeros(len(good))
+        agrees[np.flatnonzero(good)] = np.linalg.norm(off, axis=1) < 0.1
+        learned = weight + 0.1 * (agrees - weight)
+        state.cells[step.cells[:, 1], step.cells[:, 0]] = np.clip(learned, 0.05, 1)
+        place = (step.end[good] - (_TILE - 1) / 2) / frame.zoom
+        spot = np.clip(((place + 1) / 2 * _LOOK).astype(np.intp), 0, _LOOK - 1)
+        hit = (np.abs(place) < 1.1).all(1) & (frame.cover[spot[:, 1], spot[:, 0]] > 0.2)
+        return steady, 1.0 if frame.own else float(weight[good] @ hit / weight[good].sum())
+
+
+@dataclass
+class _Step:
+    """One object from one frame to the next, in tile pixels: where its points start, where the geometry says they go (n, 2).
+
+    local: places in the object, cells: the parts of it, zoom: tile pixels per unit of local, shown: start and expected
+    end lie in the picture. end, good: filled in by following the points.
+    """
+
+    start: Float64
+    expected: Float64
+    local: Float64
+    cells: NDArray[np.intp]
+    zoom: Float64
+    shown: Bool
+    end: Float64
+    good: Bool
+
+    @classmethod
+    def of(cls, before: _Frame, after: _Frame, shape: tuple[int, ...]) -> _Step:
+        local = before.samples
+        to = after.samples if before.own and after.own and len(after.samples) == len(local) else local
+        middle = (_TILE - 1) / 2
+        start, expected = middle + local * before.zoom, middle + to * after.zoom
+        limit = np.array([shape[1], shape[0]])
+        shown = np.ones(len(local), bool)
+        for frame, places, tile in ((before, local, start), (after, to, expected)):
+            pixels = frame.centre + places @ frame.axes.T
+            shown &= ((pixels >= 0) & (pixels <= limit - 1)).all(1) & (np.abs(tile - middle) < middle - 6).all(1)
+        cells = np.clip(((local + 1) / 2 * _CELLS).astype(np.intp), 0, _CELLS - 1)
+        return cls(start, expected, local, cells, after.zoom, shown, start, shown)
+
+
+class _Levels:
+    """A picture at full, half, quarter ... size, made when asked for."""
+
+    def __init__(self, image: Image) -> None:
+        factor = -(-max(image.shape[:2]) // _LARGEST)
+        self._images = [(self._smaller(image, factor), factor)]
+
+    @staticmethod
+    def _smaller(image: Image, factor: int) -> Image:
+        if factor == 1 or min(image.shape[:2]) < factor:
+            return image
+        size = (image.shape[1] // factor, image.shape[0] // factor)
+        cut = image[: size[1] * factor, : size[0] * factor]  # whole blocks only: exact places, fast averaging
+        small: Image = cv2.resize(cut, size, interpolation=cv2.INTER_AREA)
+        return small
+
+    def tile(self, frame: _Frame) -> NDArray[np.uint8]:
+        """uint8 (_TILE, _TILE, 3): the surroundings of a geometry, its centre in the middle, `frame.zoom` pixels to its rim."""
+        shrink = float((frame.half / frame.zoom).min())
+        while self._images[-1][1] * 2 <= shrink and min(self._images[-1][0].shape[:2]) >= 32:
+            image, factor = self._images[-1]
+            self._images.append((self._smaller(image, 2), 2 * factor))
+        image, factor = next((i, f) for i, f in reversed(self._images) if f <= shrink or f == self._images[0][1])
+        linear = frame.axes / frame.zoom / factor
+        middle = (frame.centre + 0.5) / factor - 0.5
+        matrix = np.column_stack((linear, middle - linear @ np.full(2, (_TILE - 1) / 2)))
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        tile: NDArray[np.uint8] = cv2.warpAffine(
+            image, matrix, (_TILE, _TILE), flags=flags, borderMode=cv2.BORDER_REPLICATE
+        )
+        return tile
+
+
+_NOTHING: Look = np.zeros((_LOOK, _LOOK, 4), np.float32)
+
+
+def _look(tile: NDArray[np.uint8], frame: _Frame, shape: tuple[int, ...]) -> Look:
+    """The object in its tile made small; cells off the picture weigh 0."""
+    x, y = np.maximum(np.rint(frame.zoom).astype(int), 1)
+    middle = _TILE // 2
+    core = tile[middle - y : middle + y, middle - x : middle + x]
+    small = cv2.resize(core, (_LOOK, _LOOK), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    cells = (np.arange(_LOOK) + 0.5) * 2 / _LOOK - 1
+    pixels = frame.centre + np.stack(np.meshgrid(cells, cells), -1) @ frame.axes.T
+    shown = ((pixels >= -0.5) & (pixels <= np.array([shape[1], shape[0]]) - 0.5)).all(-1)
+    return np.dstack((small, frame.cover * shown)).astype(np.float32)
+
+
+def _alike(a: Look, b: Look) -> float:
+    """How alike two looks are, 0..1: correlation of the colours over the cells that both have."""
+    weight = np.minimum(a[..., 3:], b[..., 3:])
+    total = float(weight.sum())
+    if total < 1:
+        return 0.0
+    # One mean for the three channels: brightness may change, hue may not.
+    da, db = (v[..., :3] - (v[..., :3] * weight).sum() / (3 * total) for v in (a, b))
+    size = float(np.sqrt((weight * da * da).sum() * (weight * db * db).sum()))
+    return float(np.clip((weight * da * db).sum() / max(size, 1e-3), 0, 1))
+
+
+def _overlap(slide: Float64) -> float:
+    """Overlap (IoU) of the square -1..1 with itself moved by slide[:2] and scaled by exp(slide[2])."""
+    side = float(np.exp(np.clip(slide[2], -3, 3)))
+    common = 1.0
+    for d in np.abs(slide[:2]):
+        common *= max(0.0, min(1.0, float(d) + side) - max(-1.0, float(d) - side)) / 2
+    return common / (1 + side * side - common)
+
+
+def _lucas_kanade(
+    before: NDArray[np.uint8], after: NDArray[np.uint8], start: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], Bool]:
+    """Where points (n, 2) went, and which of them had enough texture to be followed."""
+    end, status, _ = cv2.calcOpticalFlowPyrLK(
+        before,
+        after,
+        start,
+        None,
+        winSize=(13, 13),
+        maxLevel=2,
+        criteria=(cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 12, 0.03),
+        minEigThreshold=1e-3,
+    )
+    return end, status.ravel() == 1
+
+
+def _weighted_median(values: Float64, weights: Float64) -> Float64:
+    """Median of every column of (n, d), n >= 1."""
+    order = np.argsort(values, axis=0, kind="stable")
+    total = np.cumsum(weights[order], axis=0)
+    middle = (total < total[-1] / 2).sum(0)
+    columns = np.arange(values.shape[1])
+    result: Float64 = values[order[middle, columns], columns]
+    return result
+
+
+def _patches(grey: NDArray[np.uint8], centres: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Surroundings of points, float32 (n, _PATCH * _PATCH)."""
+    offset = np.arange(_PATCH, dtype=np.float32) - _PATCH // 2
+    x = np.repeat((centres[:, :1] + offset)[:, None, :], _PATCH, 1).reshape(-1, _PATCH)
+    y = np.repeat((centres[:, 1:] + offset)[:, :, None], _PATCH, 2).reshape(-1, _PATCH)
+    patches = cv2.remap(grey, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    result: NDArray[np.float32] = patches.reshape(len(centres), -1).astype(np.float32)
+    return result
+
+
+def _correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Normalised cross-correlation of the rows, -1..1; 0 for rows without contrast."""
+    a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
+    size = np.sqrt((a * a).sum(1) * (b * b).sum(1))
+    result: NDArray[np.float32] = (a * b).sum(1) / np.maximum(size, 1e-3)
+    return result
+
+
+_FULL: NDArray[np.float32] = np.ones((_LOOK, _LOOK), np.float32)
+
+
+def _frame(geometry: Geometry, grid: int) -> _Frame | None:
+    """The frame and samples of a geometry, at most grid * grid; None for an empty mask."""
+    match geometry:
+        case Box():
+            x1, y1, x2, y2 = geometry.xyxy.astype(np.float64)
+            half = np.maximum([(x2 - x1) / 2, (y2 - y1) / 2], 1.0)
+            return _Frame(np.array([(x1 + x2 - 1) / 2, (y1 + y2 - 1) / 2]), np.diag(half), _spread(grid), _FULL)
+        case OrientedBox():
+            cx, cy, w, h = geometry.cxcywh.astype(np.float64)
+            c, s = np.cos(geometry.angle_rad), np.sin(geometry.angle_rad)
+            axes = np.array([[c, -s], [s, c]]) * np.maximum([w / 2, h / 2], 1.0)
+            return _Frame(np.array([cx - 0.5, cy - 0.5]), axes, _spread(grid), _FULL)
+        case Mask():
+            if geometry.area == 0:
+                return None
+            return _mask_frame(geometry, grid)
+        case Points():
+            xy = geometry.xy.astype(np.float64)
+            seen = xy[geometry.visible] if geometry.visible.any() else xy
+            half = np.maximum((seen.max(0) - seen.min(0)) / 2, 12.0)
+            centre = (seen.max(0) + seen.min(0)) / 2
+            return _Frame(centre, np.diag(half), (xy - centre) / half, _FULL, own=True)
+
+
+def _mask_frame(mask: Mask, grid: int) -> _Frame:
+    """Centred on the mask's mass and as large as its spread says: a thin part that comes and goes moves it little."""
+    h, w = mask.window
+    small = cv2.resize(mask.crop().astype(np.float32), (2 * _LOOK, 2 * _LOOK), interpolation=cv2.INTER_AREA)
+    line = (np.arange(2 * _LOOK) + 0.5) / (2 * _LOOK)
+    total, across, down = float(small.sum()), small.sum(0), small.sum(1)
+    mean = np.array([across @ line, down @ line]) / total
+    spread = np.sqrt(np.maximum([across @ (line - mean[0]) ** 2, down @ (line - mean[1]) ** 2], 0) / total)
+    size = np.array([w, h])
+    centre = np.array([mask.x, mask.y]) + mean * size - 0.5
+    half = np.maximum(1.9 * spread * size, 1.0)  # 1.73 for a rectangle, 2 for an ellipse
+    # Cells of the frame, found again in the small mask.
+    cells = (np.arange(_LOOK) + 0.5) * 2 / _LOOK - 1
+    spot = ((cells[:, None] * half + centre + 0.5 - (mask.x, mask.y)) / size * 2 * _LOOK).astype(np.float32) - 0.5
+    x, y = np.meshgrid(spot[:, 0], spot[:, 1])
+    cover = cv2.remap(small, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    rows, columns = np.nonzero(cover >= min(0.9, float(cover.max())))
+    chosen = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), grid * grid)).round().astype(int))
+    samples = (np.stack((columns, rows), 1)[chosen] + 0.5) * (2 / _LOOK) - 1
+    return _Frame(centre, np.diag(half), samples, cover)
+
+
+def _spread(n: int) -> Float64:
+    """Local (n * n, 2): away from the rim, where boxes show what is behind the object."""
+    line = np.linspace(-0.7, 0.7, n)
+    return np.stack([v.ravel() for v in np.meshgrid(line, line)], 1)
