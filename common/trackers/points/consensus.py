@@ -18,6 +18,9 @@ F32 = NDArray[np.float32]
 STRAY_LIMIT = 6.0
 """Residuals (pixels per frame) count at most this much in a mean stray, so that one wild frame is forgotten."""
 
+DISTRUST = 2.0
+"""Stray that a hidden point presumes of a newcomer, pixels squared."""
+
 RIDGE = 8.0
 """Pixels; raise it to need a wider spread of neighbours before a local motion may turn, scale or shear."""
 
@@ -99,6 +102,7 @@ def choose_neighbours(
     stray: F32,
     age: F32,
     fresh: NDArray[np.bool_],
+    seen: NDArray[np.bool_],
     together: float,
     reach: float,
 ) -> tuple[NDArray[np.int32], F32, F32]:
@@ -106,6 +110,7 @@ def choose_neighbours(
 
     points: (n, 2), they are the first n of pool (m, 2). usable: (m,) bool. old: (n, k) present neighbours, -1 for none,
     with their stray and age (n, k). fresh: (m,) bool, pool members that are somebody new, whose history does not count.
+    seen: (n,) bool; a hidden point cannot tell whether a newcomer belongs to it or covers it, so it distrusts them.
     together, reach: pixels of stray and of distance that count alike. Returns neighbours, stray, age. Histories of
     neighbours that stay are kept. Memory in use is bounded by 256 rows at a time.
     """
@@ -118,13 +123,14 @@ def choose_neighbours(
         row = np.arange(rows.start, rows.stop)
         gap = points[rows, None].astype(np.float32) - pool[None].astype(np.float32)
         distance2 = (gap * gap).sum(2)
-        known, aged = prior_stray(distance2), np.zeros(distance2.shape, np.float32)
+        known = np.maximum(prior_stray(distance2), np.where(seen[rows, None], 0, np.float32(DISTRUST)))
+        aged = np.zeros(distance2.shape, np.float32)
         keep_row, keep_column = np.nonzero((old[rows] >= 0) & ~fresh[old[rows]])
         target = old[rows][keep_row, keep_column]
         known[keep_row, target] = stray[rows][keep_row, keep_column]
         aged[keep_row, target] = age[rows][keep_row, keep_column]
         cost = known / np.float32(together**2) + np.sqrt(distance2) / np.float32(reach)
-        cost[:, ~usable] += 8.0
+        cost[:, ~usable] += 4.0  # a hidden companion is of use again when it is found
         cost[row - first, row] = np.inf
         best = np.argpartition(cost, pick - 1, axis=1)[:, :pick] if pick < m else np.tile(np.arange(m), (len(row), 1))
         best = np.sort(best, axis=1)

@@ -29,6 +29,8 @@ TOGETHER = 0.6
 """Pixels per frame that two points of one layer may stray from each other."""
 MEMORY = 20.0
 NEIGHBOURS = 40
+SEARCHES = 12
+"""Hidden points that are looked for per frame."""
 RESEED_EVERY = 4
 
 
@@ -40,7 +42,7 @@ class Field:
     affine (n, 2, 2) key patch -> now, relative (n, 2) velocity against the dominant motion, seen (n,), hidden (n,) frames
     since last seen, stale (n,) frames of good motion with a poor match, score (n,), template (n, AREA), jacobian
     (n, AREA, 8), trust (n, AREA) per pixel 0..1, near (n, NEIGHBOURS) indices or -1, stray and age of these, searched (n,)
-    frame of the last search. gray (h, w) uint8: the last picture. frame: its number.
+    frame of the last search, doubt (n,) pixels that a hidden point may be off. gray (h, w) uint8: the last picture. frame: its number.
     """
 
     xy: F64
@@ -60,6 +62,7 @@ class Field:
     stray: F32
     age: F32
     searched: I64
+    doubt: F64
     gray: NDArray[np.uint8]
     frame: int
 
@@ -104,6 +107,7 @@ def begin(gray: NDArray[np.uint8], xy: F64) -> Field:
         stray=np.zeros((n, NEIGHBOURS), np.float32),
         age=np.zeros((n, NEIGHBOURS), np.float32),
         searched=np.zeros(n, np.int64),
+        doubt=np.full(n, 2.0),
         gray=gray.copy(),
         frame=0,
     )
@@ -123,14 +127,14 @@ def step(field: Field, gray: NDArray[np.uint8]) -> None:
 
     moved, voter = _flow(field, gray)
     motion, camera_shift, camera_turn = _consensus(field, moved, voter, size)
-    share = (motion.weight / (motion.weight + 0.2))[:, None]
+    share = (motion.weight / (motion.weight + 0.05))[:, None]
     expected_move = share * motion.shift + (1 - share) * (camera_shift + field.relative)
     turn = share[..., None] * motion.gradient + (1 - share[..., None]) * camera_turn
     expected = xy0[:n] + expected_move
     bend = (np.eye(2) + turn) @ field.affine
-    certain = motion.weight > 0.5
+    certain = motion.weight > 0.25
     slack = np.where(certain, np.hypot(0.3, 2 * motion.spread), 2.0)
-    slack = np.where(field.seen, slack, np.minimum(slack + 1.0 + 0.2 * field.hidden, 6.0))
+    slack = np.where(field.seen, slack, np.clip(field.doubt, 1.0, 6.0))
 
     # Each point is aligned from where its neighbours expect it, and, where its own flow says otherwise, from there too.
     flowed = voter[:n]
@@ -152,7 +156,8 @@ def step(field: Field, gray: NDArray[np.uint8]) -> None:
         result.core[:n],
         result.fits[:n],
     )
-    better = result.score[n:] > score[second] + 0.08
+    margin = 0.05 + 0.3 * motion.weight / (motion.weight + 3.0)
+    better = result.score[n:] > (score + margin)[second]
     chosen = second[better]
     new_xy[chosen], new_bend[chosen] = result.xy[n:][better], result.affine[n:][better]
     score[chosen], core[chosen], fits[chosen] = (
@@ -182,11 +187,13 @@ def step(field: Field, gray: NDArray[np.uint8]) -> None:
     field.relative = np.where(both[:, None], field.relative + 0.3 * (strayed - field.relative), field.relative)
     field.alive[n:] = voter[n:]
 
-    _learn(field, motion, xy0, travelled, both, np.concatenate([both, voter[n:]]))
+    followed = np.where(both[:, None], travelled[:n], expected_move)
+    _learn(field, motion, xy0, travelled, followed, both | (~seen & certain), np.concatenate([both, voter[n:]]))
     learn = match & seen
     field.trust[learn] += 0.1 * (fits[learn] - field.trust[learn])
     field.frame += 1
-    search.recover(field, image, noise)
+    field.doubt = np.where(seen, 1.0, np.minimum(field.doubt + np.where(certain, 0.1, 2.0), 80.0))
+    _recover(field, image, noise)
     again = np.flatnonzero(seen & ((field.stale >= 5) | _degenerate(field.affine)))
     if len(again):
         _anchor(field, again, image)
@@ -239,7 +246,12 @@ def _consensus(field: Field, moved: F64, voter: Bool, size: tuple[int, int]) -> 
     closeness = np.exp(distance2 * np.float32(-0.5 / REACH**2))
     closeness += np.float32(0.02) * np.exp(distance2 * np.float32(-0.5 / FAR_REACH**2))
     weights = closeness * np.exp(field.stray * np.float32(-0.5 / TOGETHER**2)) * (there & voter[field.near])
-    motion = consensus.robust_fit(offset, step_, weights, moved[:n], voter[:n], 0.5)
+    # Newcomers may belong to whatever is about to cover the point: they whisper while old companions speak, and the
+    # point's own flow decides between layers only until it has companions.
+    known = field.age >= 2
+    lonely = (weights * known).sum(1) < 0.3
+    weights = weights * np.where(known, np.float32(1), np.float32(0.1))
+    motion = consensus.robust_fit(offset, step_, weights, moved[:n], voter[:n] & lonely, 0.5)
     middle = np.array(size, np.float64) / 2
     dominant = consensus.robust_fit(
         (field.xy[voter] - middle)[None].astype(np.float32),
@@ -260,14 +272,75 @@ def _around(field: Field, xy: F64, moved: F64) -> tuple[F32, F32, Bool]:
     return xy32[field.near] - xy32[:n, None], moved.astype(np.float32)[field.near], field.near >= 0
 
 
-def _learn(field: Field, motion: consensus.LocalMotion, xy0: F64, travelled: F64, both: Bool, steady: Bool) -> None:
-    """Fold this frame's residuals into the running means of squared strays, where point and neighbour were seen."""
+def _learn(
+    field: Field, motion: consensus.LocalMotion, xy0: F64, travelled: F64, followed: F64, sure: Bool, steady: Bool
+) -> None:
+    """Fold this frame's residuals into the running means of squared strays.
+
+    travelled: (m, 2) how everybody moved. followed: (n, 2) the motion of each query's layer: its own, or for a hidden one
+    what its neighbours did, so that newcomers are sorted into layers even while it is hidden. sure: (n,) whose layer's
+    motion is known; steady: (m,) who was seen before and after.
+    """
     offset, step_, there = _around(field, xy0, travelled)
-    residual = consensus.residual2(travelled[: len(both)], motion.gradient, offset, step_)
-    together = both[:, None] & there & steady[field.near]
-    rate = np.where(together, 1.0 / np.minimum(field.age + 2.0, MEMORY), 0.0).astype(np.float32)
-    field.stray += rate * (np.minimum(residual, consensus.STRAY_LIMIT**2) - field.stray)
+    residual = consensus.residual2(followed, motion.gradient, offset, step_)
+    together = sure[:, None] & there & steady[field.near]
+    # Quick to distrust: a companion that an occluder carries off must not carry the point off, too.
+    change = np.minimum(residual, consensus.STRAY_LIMIT**2) - field.stray
+    rate = np.maximum(1.0 / np.minimum(field.age + 2.0, MEMORY), np.where(change > 0, 0.3, 0.0)).astype(np.float32)
+    field.stray += np.where(together, rate * change, 0)
     field.age = np.minimum(field.age + together, MEMORY).astype(np.float32)
+
+
+def _recover(field: Field, image: F32, noise: float) -> None:
+    """Look for some of the hidden queries, the longest unsearched first; what is found shows its companions the way."""
+    n = len(field.seen)
+    height, width = image.shape
+    near_frame = _within(field.xy[:n], (width, height), 0.5 * field.doubt)
+    hidden = np.flatnonzero(~field.seen & (field.hidden >= 2) & near_frame)
+    if len(hidden) == 0:
+        return
+    index = hidden[np.argsort(field.searched[hidden], kind="stable")][:SEARCHES]
+    field.searched[index] = field.frame
+    radius = np.clip(1.5 * field.doubt[index], 4.0, 80.0)
+    place, quality = search.look(
+        image, search.bent(field.template[index], field.affine[index]), field.xy[index], radius
+    )
+    found = quality > 0.7 + 0.1 * radius / 80.0
+    index, place = index[found], place[found]
+    if len(index) == 0:
+        return
+    weight = patches.CENTRED * field.trust[index]
+    fitted = patches.align(
+        image,
+        field.template[index],
+        field.jacobian[index],
+        weight,
+        place,
+        field.affine[index],
+        place,
+        np.full(len(index), 1.5),
+        noise,
+        affine_px=0.5,
+    )
+    good = (fitted.score > 0.8) & (fitted.core > 0.55) & (np.hypot(*(fitted.xy - place).T) < 3.0)
+    good &= _within(fitted.xy, (width, height)) & ~_degenerate(fitted.affine)
+    index = index[good]
+    jump = np.zeros((n, 2))
+    jump[index] = fitted.xy[good] - field.xy[index]
+    field.xy[index], field.affine[index] = fitted.xy[good], fitted.affine[good]
+    field.seen[index] = True
+    field.score[index] = fitted.score[good]
+    field.hidden[index] = 0
+    field.doubt[index] = 1.0
+    back = np.zeros(len(field.xy), bool)
+    back[index] = True
+    weights = np.exp(field.stray * np.float32(-0.5 / TOGETHER**2)) * (back[field.near] & (field.near >= 0))
+    total = weights.sum(1)
+    led = ~field.seen & (field.doubt > 3.0) & (total > 0.2)
+    if led.any():
+        near = np.clip(field.near[led], 0, n - 1)
+        field.xy[:n][led] += (weights[led][..., None] * jump[near]).sum(1) / total[led, None]
+        field.doubt[led] = 3.0
 
 
 def _anchor(field: Field, index: NDArray[np.int_], image: F32) -> None:
@@ -300,7 +373,7 @@ def _reseed(field: Field, image: F32) -> None:
         field.fresh[slots] = True
     usable = np.concatenate([field.seen, field.alive[n:]])
     field.near, field.stray, field.age = consensus.choose_neighbours(
-        field.xy[:n], field.xy, usable, field.near, field.stray, field.age, field.fresh, TOGETHER, REACH
+        field.xy[:n], field.xy, usable, field.near, field.stray, field.age, field.fresh, field.seen, TOGETHER, REACH
     )
     field.fresh[:] = False
 
@@ -311,8 +384,10 @@ def _degenerate(affine: F64) -> Bool:
     return result
 
 
-def _within(xy: F64, size: tuple[int, int]) -> Bool:
-    """Whether points lie in a picture of size (width, height): on a pixel, i.e. up to half a pixel beyond its centre."""
-    low, high = -0.5, np.array(size) - 0.5
-    result: Bool = np.asarray(((xy >= low) & (xy <= high)).all(1))
+def _within(xy: F64, size: tuple[int, int], margin: float | F64 = 0.0) -> Bool:
+    """Whether points lie in a picture of size (width, height): on a pixel, i.e. up to half a pixel beyond its centre.
+    margin: pixels beyond the picture that still count, one for all or (n,).
+    """
+    beyond = np.maximum(-xy, xy - (np.array(size) - 1)).max(1)
+    result: Bool = np.asarray(beyond <= 0.5 + margin)
     return result

@@ -1,0 +1,179 @@
+"""The Lucas-Kanade tracker keeps the tracker contract on hard and tiny input, and does not drift."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from common.errors import PromptInvalid
+from common.geometry.types import Box, Points
+from common.trackers.points.lucas_kanade import LucasKanadeRun, LucasKanadeTracker
+from common.tracking.contract import Prediction, Prompt
+
+
+def texture(seed: int, width: int, height: int) -> np.ndarray:
+    """Smooth random texture with details of several sizes, RGB uint8."""
+    rng = np.random.default_rng(seed)
+    total = np.zeros((height, width, 3), np.float32)
+    for cells, gain in ((4, 1.0), (12, 0.8), (40, 0.6), (90, 0.3)):
+        total += gain * cv2.resize(
+            rng.random((cells, cells, 3), np.float32), (width, height), interpolation=cv2.INTER_CUBIC
+        )
+    low, high = total.min(), total.max()
+    return (255 * (total - low) / (high - low)).astype(np.uint8)
+
+
+def shifted(image: np.ndarray, dx: float, dy: float, width: int, height: int) -> np.ndarray:
+    """Window (width, height) of the image whose content has moved by (dx, dy)."""
+    matrix = np.array([[1, 0, dx], [0, 1, dy]], np.float64)
+    return cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+
+
+def follow(run: LucasKanadeRun, images: list[np.ndarray]) -> list[list[Prediction]]:
+    given = [frame for image in images for frame in run.push(image)]
+    given += run.flush()
+    return given
+
+
+def clip(frames: int, width: int = 160, height: int = 120, seed: int = 0) -> list[np.ndarray]:
+    base = texture(seed, width, height)
+    return [shifted(base, 1.3 * t, 0.6 * t, width, height) for t in range(frames)]
+
+
+def spread(n: int, width: int, height: int, seed: int = 1) -> Points:
+    return Points(np.random.default_rng(seed).uniform((5, 5), (width - 6, height - 6), (n, 2)).astype(np.float32))
+
+
+def test_same_input_gives_the_same_bytes() -> None:
+    images = clip(8)
+    prompts = [Prompt("a", spread(12, 160, 120)), Prompt("b", spread(3, 160, 120, 2))]
+    first, second = (LucasKanadeTracker().start(images[0], prompts) for _ in range(2))
+    assert follow(first, images[1:]) == follow(second, images[1:])
+    assert first.save() == second.save()
+
+
+@pytest.mark.parametrize("stop", [0, 1, 5])
+def test_a_loaded_run_continues_exactly(stop: int) -> None:
+    images = clip(12)
+    tracker = LucasKanadeTracker()
+    whole = tracker.start(images[0], [Prompt("a", Points(spread(9, 160, 120).xy, edges=((0, 1), (1, 2), (2, 0))))])
+    follow(whole, images[1 : 1 + stop])
+    resumed = tracker.load(whole.save())
+    assert follow(whole, images[1 + stop :]) == follow(resumed, images[1 + stop :])
+    assert whole.save() == resumed.save()
+
+
+@pytest.mark.parametrize("size", [(16, 16), (17, 31), (3, 5), (1, 1), (161, 37)])
+@pytest.mark.parametrize("content", ["gray", "noise", "gradient"])
+def test_any_frame_size_and_content(size: tuple[int, int], content: str) -> None:
+    width, height = size
+    rng = np.random.default_rng(0)
+    frames = {
+        "gray": [np.full((height, width, 3), 128, np.uint8)] * 4,
+        "noise": [rng.integers(0, 256, (height, width, 3), np.uint8) for _ in range(4)],
+        "gradient": [np.tile(np.linspace(0, 200, width, dtype=np.uint8)[None, :, None], (height, 1, 3))] * 4,
+    }[content]
+    points = Points(np.array([[0, 0], [width - 1, height - 1], [width / 2, height / 2], [-9, -9]], np.float32))
+    run = LucasKanadeTracker().start(frames[0], [Prompt("a", points)])
+    given = follow(run, frames[1:])
+    assert len(given) == 3
+    for (prediction,) in given:
+        assert isinstance(prediction.geometry, Points)
+        assert prediction.geometry.xy.shape == (4, 2)
+        assert not prediction.geometry.visible[3]
+        assert 0 <= prediction.score <= 1
+
+
+def test_points_of_the_wrong_kind_or_place_are_refused() -> None:
+    image = clip(1)[0]
+    tracker = LucasKanadeTracker()
+    with pytest.raises(PromptInvalid, match="outside"):
+        tracker.start(image, [Prompt("a", Points(np.array([[-5, 3], [200, 3]], np.float32)))])
+    with pytest.raises(PromptInvalid, match="Box"):
+        tracker.start(image, [Prompt("a", Box(np.array([0, 0, 5, 5], np.float32)))])
+    run = tracker.start(image, [Prompt("a", spread(2, 160, 120))])
+    with pytest.raises(ValueError, match="frame"):
+        run.push(image[:-1])
+
+
+def test_memory_is_bounded_by_a_snapshot_of_constant_size() -> None:
+    images = clip(40)
+    run = LucasKanadeTracker().start(images[0], [Prompt("a", spread(5, 160, 120))])
+    follow(run, images[1:10])
+    early = len(run.save())
+    follow(run, images[10:])
+    assert abs(len(run.save()) - early) < 16  # digits of the frame number
+
+
+def test_no_drift_over_200_frames() -> None:
+    base = texture(5, 260, 220)
+    paths = [(6 * np.sin(t / 9), 5 * np.sin(t / 7 + 1), 0.05 * np.sin(t / 15)) for t in range(201)]
+    points = spread(20, 140, 100, 4).xy + 60
+
+    def warp(t: int) -> np.ndarray:
+        dx, dy, angle = (paths[t][i] - paths[0][i] for i in range(3))
+        matrix = cv2.getRotationMatrix2D((130, 110), np.degrees(-angle), 1.0)
+        matrix[:, 2] += dx, dy
+        return matrix
+
+    run = None
+    for t in range(201):
+        image = cv2.warpAffine(base, warp(t), (260, 220), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+        if run is None:
+            run = LucasKanadeTracker().start(image, [Prompt("a", Points(points))])
+        else:
+            ((prediction,),) = run.push(image)
+    truth = points @ warp(200)[:, :2].T + warp(200)[:, 2]
+    assert isinstance(prediction.geometry, Points)
+    error = np.hypot(*(prediction.geometry.xy - truth).T)
+    assert prediction.geometry.visible.all()
+    assert error.max() < 0.5
+
+
+def covered_scene() -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    """A textured background at rest, a bar that sweeps over it: images, points (n, 2), covered (frames, n)."""
+    background, bar = texture(7, 200, 120), texture(8, 30, 120)
+    xs, ys = np.meshgrid(np.arange(70, 131, 15), np.arange(20, 101, 20))
+    points = np.stack([xs.ravel(), ys.ravel()], 1).astype(np.float32)
+    images, covered = [], []
+    for t in range(60):
+        left = 3 * t - 10
+        image = background.copy()
+        low, high = max(left, 0), min(left + 30, 200)
+        if low < high:
+            image[:, low:high] = bar[:, low - left : high - left]
+        images.append(image)
+        covered.append((points[:, 0] >= low) & (points[:, 0] < high))
+    return images, points, np.array(covered)
+
+
+def test_covered_points_are_hidden_and_come_back() -> None:
+    images, points, covered = covered_scene()
+    run = LucasKanadeTracker().start(images[0], [Prompt("a", Points(points))])
+    given = follow(run, images[1:])
+    seen = np.array([p.geometry.visible for (p,) in given])  # type: ignore[union-attr]
+    xy = np.array([p.geometry.xy for (p,) in given])  # type: ignore[union-attr]
+    assert (seen == ~covered[1:]).mean() > 0.85
+    assert seen[-1].all()
+    assert np.hypot(*(xy - points).transpose(2, 0, 1)).max() < 3.0
+
+
+def test_points_that_leave_the_frame_are_hidden() -> None:
+    base = texture(3, 400, 120)
+    images = [np.ascontiguousarray(base[:, 4 * t : 4 * t + 160]) for t in range(40)]
+    run = LucasKanadeTracker().start(images[0], [Prompt("a", Points(np.array([[60, 60], [80, 30]], np.float32)))])
+    (last,) = follow(run, images[1:])[-1]
+    assert not last.visible
+    assert last.score == 0
+
+
+def test_five_hundred_points() -> None:
+    images = clip(4, 320, 240)
+    points = spread(500, 320, 240)
+    run = LucasKanadeTracker().start(images[0], [Prompt("a", points)])
+    (last,) = follow(run, images[1:])[-1]
+    assert isinstance(last.geometry, Points)
+    error = np.hypot(*(last.geometry.xy - points.xy - (3 * 1.3, 3 * 0.6)).T)
+    assert np.median(error) < 0.3
+    assert (error[last.geometry.visible] < 2).mean() > 0.95
