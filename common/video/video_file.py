@@ -155,23 +155,25 @@ class VideoFile:
         """
         most = max(1, min(PIECE_FRAMES, PIECE_BYTES // self._index.held_bytes))
         end = start + 1
-        while end > last:
-            begin = max(last, self._piece_start(end, most))
-            held: list[Held] = []
-            unreadable: FrameUnreadable | None = None
-            while begin < end:
-                try:
-                    for _, frame in self._decode(begin, end):
-                        held.append(frame)
-                    break
-                except FrameUnreadable as error:
-                    held.clear()
-                    unreadable, begin = error, error.index + 1
-            while held:
-                yield held.pop()
-            if unreadable is not None:
-                raise unreadable
-            end = begin
+        # One decoder for all pieces, so that it uses the memory of the last piece again for the next.
+        with Demuxer(self._path, parallel=self._index.parallel) as demuxer:
+            while end > last:
+                begin = max(last, self._piece_start(end, most))
+                held: list[Held] = []
+                unreadable: FrameUnreadable | None = None
+                while begin < end:
+                    try:
+                        for _, frame in self._decode_on(demuxer, begin, end):
+                            held.append(frame)
+                        break
+                    except FrameUnreadable as error:
+                        held.clear()
+                        unreadable, begin = error, error.index + 1
+                while held:
+                    yield held.pop()
+                if unreadable is not None:
+                    raise unreadable
+                end = begin
 
     def _piece_start(self, end: int, most: int) -> int:
         group = self._index.group_start(end - 1)
@@ -187,6 +189,11 @@ class VideoFile:
         return group
 
     def _decode(self, first: int, last: int) -> Frames:
+        """As `_decode_on`, with a file of its own."""
+        with Demuxer(self._path, parallel=self._index.parallel) as demuxer:
+            yield from self._decode_on(demuxer, first, last)
+
+    def _decode_on(self, demuxer: Demuxer, first: int, last: int) -> Frames:
         """Frames first ... last - 1 in order, each for certain the one of its number.
 
         A frame that does not come, or comes with another picture than at the scan, is looked for again from earlier key
@@ -196,39 +203,38 @@ class VideoFile:
         want, retry = first, 0
         entry = index.entry(first) if first < last else 0
         check = Painter(index.width, index.height, index.orientation)
-        with Demuxer(self._path, parallel=index.parallel) as demuxer:
-            while want < last:
-                came = False
-                for source, frame in self._from(demuxer, entry):
-                    found = int(index.frame_of_packet[source])
-                    if index.packet_of_frame[want] == source:
-                        # Frames that are held back keep the decoder from using their memory again, and what it makes
-                        # of damage can depend on that; so only frames of parallel decoding are held as they are.
-                        held: Held = frame if index.parallel else check.stored(frame)
-                        # From the very beginning the packets alone say which frame it is; where the decoder had
-                        # nothing to go by, the picture differs from one decoding to the next.
-                        if (
-                            entry
-                            and want >= index.checked_from
-                            and isinstance(held, np.ndarray)
-                            and zlib.crc32(held.data) != index.checksum[want]
-                        ):
-                            continue
-                        yield want, held
-                        want, came, retry = want + 1, True, 0
-                        if want == last:
-                            return
-                    elif found > want:
-                        break
-                # Among sound packets a frame missing from the middle of a run stays missing.
-                if entry == 0 or (index.sound and (came or retry > 2)):
-                    raise FrameUnreadable(
-                        f"Frame {want} of {self._path.name} cannot be decoded: the file is damaged there. Frames before "
-                        "it are fine; export or upload the video again to get the rest.",
-                        want,
-                    )
-                entry = index.before(entry, 1 << retry)
-                retry += 1
+        while want < last:
+            came = False
+            for source, frame in self._from(demuxer, entry):
+                found = int(index.frame_of_packet[source])
+                if index.packet_of_frame[want] == source:
+                    # Frames that are held back keep the decoder from using their memory again, and what it makes
+                    # of damage can depend on that; so only frames of parallel decoding are held as they are.
+                    held: Held = frame if index.parallel else check.stored(frame)
+                    # From the very beginning the packets alone say which frame it is; where the decoder had
+                    # nothing to go by, the picture differs from one decoding to the next.
+                    if (
+                        entry
+                        and want >= index.checked_from
+                        and isinstance(held, np.ndarray)
+                        and zlib.crc32(held.data) != index.checksum[want]
+                    ):
+                        continue
+                    yield want, held
+                    want, came, retry = want + 1, True, 0
+                    if want == last:
+                        return
+                elif found > want:
+                    break
+            # Among sound packets a frame missing from the middle of a run stays missing.
+            if entry == 0 or (index.sound and (came or retry > 2)):
+                raise FrameUnreadable(
+                    f"Frame {want} of {self._path.name} cannot be decoded: the file is damaged there. Frames before "
+                    "it are fine; export or upload the video again to get the rest.",
+                    want,
+                )
+            entry = index.before(entry, 1 << retry)
+            retry += 1
 
     def _from(self, demuxer: Demuxer, entry: int) -> Iterator[tuple[int, VideoFrame]]:
         """All frames that decoding gives from packet `entry` on, with the packets they were coded in."""
