@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import sys
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from apps.cli import demo, evaluate, models, track
 from common.errors import UserError
@@ -34,18 +34,17 @@ def main(arguments: list[str] | None = None) -> int:
         code = app(arguments, standalone_mode=False, prog_name="python -m apps")
     except UserError as error:
         return _fail(str(error), 2)
-    except click.exceptions.NoArgsIsHelpError as error:
-        sys.stderr.write(f"{error.format_message()}\n")
-        return 2
-    except click.ClickException as error:
-        return _fail(error.format_message(), 2)
-    except (click.exceptions.Abort, KeyboardInterrupt):
+    except TyperException as error:
+        message = error.format_message() if hasattr(error, "format_message") else str(error)
+        return _fail(message, 2)
+    except (typer.Abort, KeyboardInterrupt):
         return _fail("Interrupted. What was finished is kept; the same command resumes.", 130)
     return int(code or 0)
 
 
 def _fail(message: str, code: int) -> int:
-    sys.stderr.write(f"Error: {' '.join(message.split())}\n" if code == 2 else f"{message}\n")
+    if message:  # a command without arguments has shown its help instead
+        sys.stderr.write(f"{'Error: ' if code == 2 else ''}{' '.join(message.split())}\n")
     return code
 
 
