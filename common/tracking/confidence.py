@@ -33,13 +33,17 @@ Look = NDArray[np.float32]
 
 _TILE = 96
 _CORE = 24
-"""Half the side of an object in its tile, pixels. Smaller objects are not enlarged. The rest shows where it may have gone."""
+"""Half the side of an object in its tile, pixels. The rest of the tile shows where it may have gone."""
+_ENLARGE = 3.0
+"""Small objects are enlarged at most so many times."""
 _GRID = 6
 _MOST = 180
 """Points per side of the grid in an object; points of all objects together, which many objects share."""
 _CELLS = 8
 _LOOK = 16
 _PATCH = 9
+_FLAT = 0.002
+"""Contrast (variance of the three channels, each 0..1) that counts as none."""
 _LARGEST = 1280
 """Longest side of the pictures that tiles are cut from; larger ones are halved, thirded ... first."""
 
@@ -86,7 +90,7 @@ class _Frame:
     @property
     def zoom(self) -> Float64:
         """Tile pixels per unit of local, (2,)."""
-        result: Float64 = np.minimum(self.half, _CORE)
+        result: Float64 = np.minimum(_ENLARGE * self.half, _CORE)
         return result
 
 
@@ -220,11 +224,16 @@ class ConfidenceMeter:
         if step is not None:
             steady, inside = self._move(state, frame, step)
         look = _look(tile, frame, self._shape)
-        alike = max(_alike(look, state.key_look), 0.9 * _alike(look, state.look))
-        score = _overlap(state.slide) * inside * (0.3 + 0.7 * steady) * alike**self._settings.look_weight
+        as_drawn = _alike(look, state.key_look)
+        alike = max(as_drawn, 0.9 * _alike(look, state.look))
+        # It looks as it was drawn, so it cannot have slid far: what was added up meanwhile (behind a wall) is forgotten.
+        state.slide = state.slide * (1 - 0.2 * float(np.clip((as_drawn - 0.7) / 0.2, 0, 1)))
+        # The points of an object of a few pixels follow what is behind it as much as the object itself.
+        motion = _overlap(state.slide) * inside * (0.3 + 0.7 * steady)
+        clear = float(np.clip((frame.half.min() - 1.5) / 4.5, 0, 1))
+        score = (1 - clear + clear * motion) * alike**self._settings.look_weight
         if score > 0.5:
             state.look = (0.95 * state.look + 0.05 * look).astype(np.float32)
-        self.debug = (_overlap(state.slide), steady, inside, _alike(look, state.key_look), _alike(look, state.look))
         return float(score)
 
     def _move(self, state: _State, frame: _Frame, step: _Step) -> tuple[float, float]:
@@ -247,7 +256,8 @@ class ConfidenceMeter:
         if far.sum() >= 4:
             ratio = ((off - moved) * local).sum(1)[far] / distance[far]
             growth = float(_weighted_median(ratio[:, None], (weight[good] * distance)[far])[0])
-        state.slide = state.slide * self._settings.memory + np.array([moved[0], moved[1], growth])
+        # Few points left: what they say may be chance.
+        state.slide = state.slide * self._settings.memory + np.array([*moved, growth]) * min(1.0, 2 * steady)
         # Parts that move as the geometry does are the object; the others are what is behind it.
         agrees = np.zeros(len(good))
         agrees[np.flatnonzero(good)] = np.linalg.norm(off, axis=1) < 0.1
@@ -340,15 +350,21 @@ def _look(tile: NDArray[np.uint8], frame: _Frame, shape: tuple[int, ...]) -> Loo
 
 
 def _alike(a: Look, b: Look) -> float:
-    """How alike two looks are, 0..1: correlation of the colours over the cells that both have."""
-    weight = np.minimum(a[..., 3:], b[..., 3:])
+    """How alike two looks are, 0..1: correlation of the colours over the cells that both have, less where the mean colour
+    differs. Surfaces with hardly any contrast are alike when their mean colours are.
+    """
+    weight = np.minimum(a[..., 3], b[..., 3]).ravel()
     total = float(weight.sum())
     if total < 1:
         return 0.0
-    # One mean for the three channels: brightness may change, hue may not.
-    da, db = (v[..., :3] - (v[..., :3] * weight).sum() / (3 * total) for v in (a, b))
-    size = float(np.sqrt((weight * da * da).sum() * (weight * db * db).sum()))
-    return float(np.clip((weight * da * db).sum() / max(size, 1e-3), 0, 1))
+    pa, pb = a[..., :3].reshape(-1, 3), b[..., :3].reshape(-1, 3)
+    mean_a, mean_b = weight @ pa / total, weight @ pb / total
+    # One grey mean for the three channels: brightness may change a little, hue is part of the look.
+    da, db = pa - mean_a.mean(), pb - mean_b.mean()
+    contrast = float(np.sqrt((weight @ (da * da)).sum() * (weight @ (db * db)).sum())) / total
+    common = float((weight @ (da * db)).sum()) / total
+    shift = float(np.abs(mean_a - mean_b).max())
+    return float(np.clip((common + _FLAT) / (contrast + _FLAT), 0, 1) * np.exp(-((shift / 0.35) ** 2)))
 
 
 def _overlap(slide: Float64) -> float:
@@ -429,7 +445,7 @@ def _frame(geometry: Geometry, grid: int) -> _Frame | None:
             seen = xy[geometry.visible] if geometry.visible.any() else xy
             half = np.maximum((seen.max(0) - seen.min(0)) / 2, 12.0)
             centre = (seen.max(0) + seen.min(0)) / 2
-            return _Frame(centre, np.diag(half), (xy - centre) / half, _FULL, own=True)
+            return _Frame(centre, np.diag(half), (xy - centre) / half, _hull((seen - centre) / half), own=True)
 
 
 def _mask_frame(mask: Mask, grid: int) -> _Frame:
@@ -452,6 +468,14 @@ def _mask_frame(mask: Mask, grid: int) -> _Frame:
     chosen = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), grid * grid)).round().astype(int))
     samples = (np.stack((columns, rows), 1)[chosen] + 0.5) * (2 / _LOOK) - 1
     return _Frame(centre, np.diag(half), samples, cover)
+
+
+def _hull(local: Float64) -> NDArray[np.float32]:
+    """Cells inside the convex hull of some local points; all cells when they hardly enclose any."""
+    corners = np.rint((local + 1) / 2 * _LOOK - 0.5).astype(np.int32)
+    cover = np.zeros((_LOOK, _LOOK), np.float32)
+    cv2.fillConvexPoly(cover, cv2.convexHull(corners), 1.0)
+    return cover if cover.sum() > _LOOK else _FULL
 
 
 def _spread(n: int) -> Float64:
