@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +11,10 @@ from numpy.typing import NDArray
 from common.errors import PromptInvalid
 from common.geometry.types import Mask
 from common.trackers.masks.appearance import Evidence
+from common.trackers.masks.recovery import Memory, Recovery
 from common.trackers.masks.settings import FlowSettings
 from common.trackers.masks.target import Candidate, Segmenter, Target
+from common.trackers.masks.windows import Window
 from common.tracking.contract import Exemplar, Prediction, Prompt, TrackerCard
 from common.tracking.snapshot import pack, unpack
 from common.video.contract import Image
@@ -34,6 +37,7 @@ class FlowTracker:
 
     def __init__(self, settings: FlowSettings | None = None) -> None:
         self._segmenter = Segmenter(settings or FlowSettings())
+        self._recovery = Recovery()
 
     def start(self, image: Image, prompts: Sequence[Prompt], exemplars: Sequence[Exemplar] = ()) -> FlowRun:
         """Begin on `image`. Raises `PromptInvalid` for an empty mask or one of another picture's size.
@@ -53,8 +57,12 @@ class FlowTracker:
             anchor = lessons[0]
             for number, lesson in enumerate(lessons[1:], 2):
                 anchor = anchor.mixed(lesson, 1 / number)
-            targets.append(Target(mask, anchor, lessons[0], float(mask.area)))
-        return FlowRun(self._segmenter, [p.key for p in prompts], targets, image.copy(), 0)
+            view = self._segmenter.window(mask, pixels)
+            moved = np.zeros((view.height, view.width), np.float32)
+            targets.append(
+                Target(mask, anchor, lessons[0], float(mask.area), view, moved, self._recovery.learn(image, mask))
+            )
+        return FlowRun(self._segmenter, self._recovery, [p.key for p in prompts], targets, image.copy(), 0)
 
     def load(self, state: bytes) -> FlowRun:
         """A run from `FlowRun.save`. Raises ValueError when the bytes are not a whole snapshot."""
@@ -65,18 +73,30 @@ class FlowTracker:
                 Evidence(*t["anchor"]),
                 Evidence(*t["recent"]),
                 t["area"],
+                Window(*t["view"]),
+                t["moved"],
+                Memory(*t["memory"]),
                 t["missing"],
             )
             for t in tree["targets"]
         ]
-        return FlowRun(self._segmenter, tree["keys"], targets, tree["image"], tree["frame"])
+        return FlowRun(self._segmenter, self._recovery, tree["keys"], targets, tree["image"], tree["frame"])
 
 
 class FlowRun:
     """One tracking in progress. Online: every pushed image becomes final at once."""
 
-    def __init__(self, segmenter: Segmenter, keys: list[str], targets: list[Target], image: Image, frame: int) -> None:
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        recovery: Recovery,
+        keys: list[str],
+        targets: list[Target],
+        image: Image,
+        frame: int,
+    ) -> None:
         self._segmenter = segmenter
+        self._recovery = recovery
         self._keys = keys
         self._targets = targets
         self._image = image
@@ -86,26 +106,34 @@ class FlowRun:
         """Next image, the size of the first; ValueError if not. Gives exactly one frame."""
         if image.shape != self._image.shape:
             raise ValueError(f"expected a picture of shape {self._image.shape}, got {image.shape}")
-        settings = self._segmenter.settings
-        pixels = _share(settings, len(self._targets))
         self._frame += 1
-        found = [self._segmenter.find(t, self._image, image, pixels) if t.missing == 0 else None for t in self._targets]
+        pixels = _share(self._segmenter.settings, len(self._targets))
+        found = [self._find(target, image, pixels) for target in self._targets]
         masks = compete(found, image.shape[:2])
         predictions = []
-        for number, (key, target, candidate, mask) in enumerate(
-            zip(self._keys, self._targets, found, masks, strict=True)
-        ):
-            gone = candidate is None or mask.area < settings.collapse * target.area or candidate.score < settings.doubt
-            if candidate is None or gone:
-                self._targets[number] = Target(
-                    target.mask, target.anchor, target.recent, target.area, target.missing + 1
-                )
-                predictions.append(Prediction(key, None, 0.0, False))
+        for number, (candidate, mask) in enumerate(zip(found, masks, strict=True)):
+            target = self._targets[number]
+            if candidate is None or not self._plausible(target, candidate, mask):
+                self._targets[number] = replace(target, missing=target.missing + 1)
+                predictions.append(Prediction(self._keys[number], None, 0.0, False))
             else:
                 self._targets[number] = self._segmenter.update(target, candidate, mask, self._frame)
-                predictions.append(Prediction(key, mask, candidate.score, True))
+                predictions.append(Prediction(self._keys[number], mask, candidate.score, True))
         self._image = image.copy()
         return [predictions]
+
+    def _find(self, target: Target, image: Image, pixels: int) -> Candidate | None:
+        if target.missing == 0:
+            return self._segmenter.find(target, self._image, image, pixels)
+        rough = self._recovery.find(target.memory, target.mask, target.missing, image)
+        return None if rough is None else self._segmenter.find_again(target, rough, image, pixels)
+
+    def _plausible(self, target: Target, candidate: Candidate, mask: Mask) -> bool:
+        """Is this still the object? Asked more strictly of one that was lost than of one that was followed."""
+        s = self._segmenter.settings
+        if target.missing == 0:
+            return mask.area > s.collapse * target.area and candidate.alike > s.doubt
+        return 0.2 * target.area < mask.area < 4 * target.area and candidate.alike > s.doubt + 0.3
 
     def flush(self) -> list[list[Prediction]]:
         """Nothing is ever held back."""
@@ -120,6 +148,9 @@ class FlowRun:
                 "anchor": [t.anchor.gram, t.anchor.target],
                 "recent": [t.recent.gram, t.recent.target],
                 "area": t.area,
+                "view": [t.view.x0, t.view.y0, t.view.x1, t.view.y1, t.view.width, t.view.height],
+                "moved": t.moved,
+                "memory": [t.memory.weights, t.memory.side, t.memory.bar],
                 "missing": t.missing,
             }
             for t in self._targets

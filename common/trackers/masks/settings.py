@@ -17,7 +17,7 @@ class FlowSettings:
     appearance, propagation, motion: weights of the three kinds of evidence (log odds). anchor: share of the labelled
     pictures, against the recent past, in what the object is taken to look like. memory: share of the past kept at each
     frame. radius, smoothness: of the boundary refinement.
-    collapse: share of the labelled area below which the object counts as lost. doubt: score below which it does.
+    collapse: share of the labelled area below which the object counts as lost. doubt: likeness to the labelled pictures (-1..1) below which it does.
     """
 
     window_pixels: int = 90_000
@@ -31,9 +31,15 @@ class FlowSettings:
     appearance: float = 3.0
     propagation: float = 0.7
     motion: float = 1.0
-    anchor: float = 0.5
+    anchor: float = 0.7
     memory: float = 0.9
     radius: int = 6
     smoothness: float = 60.0
     collapse: float = 0.03
-    doubt: float = 0.2
+    doubt: float = -0.1
+    uncovered: float = 0.5
+    gate_known: float = 1.0
+    gate_moves: float = 1.0
+    persist: float = 0.6
+    motion_cap: float = 2.5
+    motion_cap_up: float = 0.0

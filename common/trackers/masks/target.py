@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from common.geometry.types import Mask
 from common.trackers.masks.appearance import CHANNELS, Basis, Evidence, describe, gather, solve
 from common.trackers.masks.propagation import dense_motion, motion_evidence
+from common.trackers.masks.recovery import Memory
 from common.trackers.masks.refinement import snap_to_edges
 from common.trackers.masks.settings import FlowSettings
-from common.trackers.masks.windows import Window, window_around
+from common.trackers.masks.windows import Window, carry_over, window_around
 from common.video.contract import Image
 
 Float = NDArray[np.float32]
@@ -23,7 +24,7 @@ Float = NDArray[np.float32]
 class Target:
     """State of one object; everything has a fixed size.
 
-    mask: where it was last seen. anchor: evidence from the labelled pictures, kept for ever. recent: evidence from the
+    mask: where it was last seen. view, moved: the window of that frame and the motion evidence in it. memory: to find it again. anchor: evidence from the labelled pictures, kept for ever. recent: evidence from the
     frames before, fading. area: labelled area in frame pixels. missing: frames since it was last seen, 0 = visible.
     """
 
@@ -31,6 +32,9 @@ class Target:
     anchor: Evidence
     recent: Evidence
     area: float
+    view: Window
+    moved: Float
+    memory: Memory
     missing: int = 0
 
 
@@ -38,14 +42,21 @@ class Target:
 class Candidate:
     """An object's likely pixels in the current picture, before objects compete.
 
-    label: float32 frame pixels of the window, > 0.5 = object. features: of the window's cells, expanded.
+    label: float32, frame pixels of the window, > 0.5 = object. features: (n, d), the window's cells expanded. grid:
+    (columns, rows) of the cells. cells: (n,) 0..1, the label per cell. support: (n,), > 0 where the first look and the
+    motion speak for the object. moved: (h, w), motion evidence gathered so far. score: 0..1. alike: -1.2..1.2, how much
+    the chosen pixels look like the labelled ones.
     """
 
     window: Window
     label: Float
     features: Float
     grid: tuple[int, int]
+    cells: Float
+    support: Float
+    moved: Float
     score: float
+    alike: float
 
 
 class Segmenter:
@@ -70,31 +81,67 @@ class Segmenter:
         picture = window.cut(image)
         motion = dense_motion(window.cut(previous), picture)
         carried = motion.warp(window.cut_mask(target.mask))
-        prior = motion.trust * carried + (1 - motion.trust) * cv2.GaussianBlur(carried, (0, 0), 6.0)
-        features, (columns, rows) = self._features(picture, prior)
+        # What has no counterpart in the previous picture was uncovered, most often by the object moving on: ground.
+        prior = motion.trust * carried + (1 - motion.trust) * s.uncovered * cv2.GaussianBlur(carried, (0, 0), 6.0)
+        moves = s.persist * motion.warp(carry_over(target.moved, target.view, window)) + motion_evidence(motion, prior)
+        certainty = s.propagation * (0.35 + 0.65 * motion.trust)
+        return self._judge(target, window, picture, prior, certainty, moves)
+
+    def find_again(self, target: Target, rough: Mask, image: Image, pixels: int) -> Candidate:
+        """The object in `image`, given roughly where it is, after it was lost."""
+        window = self.window(rough, pixels)
+        prior = cv2.GaussianBlur(window.cut_mask(rough), (0, 0), 4.0)
+        nothing = np.zeros_like(prior)
+        return self._judge(target, window, window.cut(image), prior, np.float32(0.5), nothing)
+
+    def _judge(
+        self,
+        target: Target,
+        window: Window,
+        picture: Image,
+        prior: Float,
+        certainty: Float | np.float32,
+        moves: Float,
+    ) -> Candidate:
+        """Weigh place, looks and motion against each other.
+
+        prior: float32 (h, w), 0..1, where the object should be. certainty: weight of that. moves: motion evidence.
+        """
+        s = self.settings
+        features, grid = self._features(picture, prior)
+        columns, rows = grid
         weights = solve(target.anchor.mixed(target.recent, 1 - s.anchor), s.ridge)
-        looks = np.clip(features @ weights, -1.2, 1.2).reshape(rows, columns)
-        looks = cv2.resize(looks, (window.width, window.height), interpolation=cv2.INTER_LINEAR)
-        odds = np.log((prior + 0.02) / (1.02 - prior)) * (0.35 + 0.65 * motion.trust)
-        odds = s.propagation * odds + s.appearance * looks
-        if s.motion:
-            odds += s.motion * motion_evidence(motion, prior)
-        label = snap_to_edges(picture, 1 / (1 + np.exp(-odds)), s.radius, s.smoothness)
-        label = np.where(cv2.GaussianBlur(prior, (0, 0), 8.0) > 0.01, label, 0)
-        inside = label > 0.5
-        score = float((np.clip(2 * label - 1, 0, 1) * inside).sum() / max(1, inside.sum()))
-        return Candidate(window, window.paste(label.astype(np.float32)), features, (columns, rows), score)
+        first = solve(target.anchor, s.ridge)
+        looks, known = np.clip(features @ np.stack([weights, first], 1), -1.2, 1.2).T
+        odds = certainty * np.log((prior + 0.02) / (1.02 - prior))
+        odds += s.appearance * cv2.resize(looks.reshape(rows, columns), (window.width, window.height))
+        odds += s.motion * np.clip(moves, -s.motion_cap, s.motion_cap_up)
+        label = snap_to_edges(picture, (1 / (1 + np.exp(-odds))).astype(np.float32), s.radius, s.smoothness)
+        label = np.where(cv2.GaussianBlur(prior, (0, 0), 8.0) > 0.01, label, 0).astype(np.float32)
+        cells = cv2.resize(np.clip(label, 0, 1), grid, interpolation=cv2.INTER_AREA).ravel()
+        support = s.gate_known * known + s.gate_moves * cv2.resize(moves, grid, interpolation=cv2.INTER_AREA).ravel()
+        inside = cells > 0.5
+        sure = float((2 * cells[inside] - 1).mean()) if inside.any() else 0.0
+        alike = float(known[inside].mean()) if inside.any() else -1.0
+        score = sure * min(1.0, max(0.0, 0.5 + 0.6 * alike))
+        return Candidate(window, window.paste(label), features, grid, cells, support, moves, score, alike)
 
     def update(self, target: Target, found: Candidate, mask: Mask, frame: int) -> Target:
         """The object after its mask in the current picture is settled."""
         s = self.settings
         grid = found.grid
         share = cv2.resize(found.window.cut_mask(mask), grid, interpolation=cv2.INTER_AREA).ravel()
-        label = cv2.resize(found.label, grid, interpolation=cv2.INTER_AREA).ravel()
         chosen = slice(frame % 4, None, 4)
-        trust = np.abs(2 * np.clip(label, 0, 1) - 1)
+        trust = np.abs(2 * found.cells - 1) * np.clip(1 + np.sign(share - 0.5) * found.support, 0, 1)
         evidence = gather(found.features[chosen], share[chosen], trust[chosen])
-        return replace(target, mask=mask, recent=target.recent.mixed(evidence, 1 - s.memory), missing=0)
+        return replace(
+            target,
+            mask=mask,
+            recent=target.recent.mixed(evidence, 1 - s.memory),
+            view=found.window,
+            moved=found.moved,
+            missing=0,
+        )
 
     def window(self, mask: Mask, pixels: int) -> Window:
         rows, columns = mask.window

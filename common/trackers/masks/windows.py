@@ -89,3 +89,14 @@ def window_around(
     return Window(
         left, top, right, bottom, max(SMALLEST_SIDE, round(w * factor)), max(SMALLEST_SIDE, round(h * factor))
     )
+
+
+def carry_over(values: Float, old: Window, new: Window) -> Float:
+    """Working pixels of one window seen in another: float32 (new.height, new.width), 0 where the old one did not reach."""
+    (ox, oy), (nx, ny) = old.scale, new.scale
+    # Pixel centres: frame = (work + 0.5) / scale - 0.5 + origin, in both windows.
+    ax, ay = ox / nx, oy / ny
+    shift = ((new.x0 - old.x0) * ox + 0.5 * ax - 0.5, (new.y0 - old.y0) * oy + 0.5 * ay - 0.5)
+    matrix = np.array([[ax, 0, shift[0]], [0, ay, shift[1]]], np.float64)
+    size = (new.width, new.height)
+    return np.asarray(cv2.warpAffine(values, matrix, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP), np.float32)

@@ -133,13 +133,55 @@ def test_resumed_run_equals_uninterrupted() -> None:
 
 
 def test_snapshot_does_not_grow() -> None:
-    pictures, masks = two_discs(20)
+    pictures, masks = two_discs(6)
     run = FlowTracker().start(pictures[0], prompts_of(masks[0]))
     sizes = []
-    for picture in pictures[1:]:
+    for picture in (pictures[1:] + pictures[-2::-1]) * 3:
         run.push(picture)
         sizes.append(len(run.save()))
-    assert max(sizes) - min(sizes) < 8_000
+    cycle = len(sizes) // 3
+    assert max(sizes[2 * cycle :]) < 1.01 * max(sizes[:cycle])
+
+
+def test_hidden_object_is_said_to_be_gone_and_is_found_again() -> None:
+    scene = Scene([disc(30), np.ones((120, 50), bool)])
+    made = [scene.at([(10 + 4 * t, 40), (60, 0)]) for t in range(30)]
+    run = FlowTracker().start(made[0][0], prompts_of(made[0][1])[:1])
+    for t, (picture, masks) in enumerate(made[1:], 1):
+        (prediction,) = run.push(picture)[0]
+        if masks[0].sum() == 0:
+            assert not prediction.visible and prediction.geometry is None and prediction.score == 0, t
+        elif t > 27:
+            assert prediction.visible and overlap(array_of(prediction, scene.size), masks[0]) > 0.7, t
+
+
+def test_object_that_leaves_the_frame_returns() -> None:
+    scene = Scene([disc(30), disc(26)])
+    there = [120 + 6 * t for t in range(8)] + [162] * 4
+    path = there + there[::-1]
+    made = [scene.at([(x, 50), (30, 20)]) for x in path]
+    given = list(track(FlowTracker(), (m[0] for m in made), prompts_of(made[0][1])))
+    for t, (frame, (_, masks)) in enumerate(zip(given, made, strict=True)):
+        assert overlap(array_of(frame[1], scene.size), masks[1]) > 0.8, t
+        if path[t] >= 160:
+            assert not frame[0].visible and frame[0].geometry is None, t
+    assert overlap(array_of(given[-1][0], scene.size), made[-1][1][0]) > 0.7
+
+
+def test_disconnected_parts_stay() -> None:
+    shape = np.zeros((30, 70), bool)
+    shape[:, :30], shape[:, 40:] = disc(30), disc(30)
+    scene = Scene([shape])
+    made = [scene.at([(10 + 2 * t, 30 + t)]) for t in range(20)]
+    for frame, (_, masks) in zip(track(FlowTracker(), (m[0] for m in made), prompts_of(made[0][1])), made, strict=True):
+        assert overlap(array_of(frame[0], scene.size), masks[0]) > 0.9
+
+
+def test_small_object_in_a_large_frame() -> None:
+    scene = Scene([disc(12)], height=1080, width=1920)
+    made = [scene.at([(900 + 3 * t, 500 + t)]) for t in range(6)]
+    *_, last = track(FlowTracker(), (m[0] for m in made), prompts_of(made[0][1]))
+    assert overlap(array_of(last[0], scene.size), made[-1][1][0]) > 0.8
 
 
 @pytest.mark.parametrize(
