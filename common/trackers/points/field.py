@@ -157,7 +157,7 @@ def step(field: Field, gray: NDArray[np.uint8]) -> None:
         result.fits[:n],
     )
     margin = 0.05 + 0.3 * motion.weight / (motion.weight + 3.0)
-    better = result.score[n:] > (score + margin)[second]
+    better = (result.score[n:] > (score + margin)[second]) & (result.score[n:] > 0.75)
     chosen = second[better]
     new_xy[chosen], new_bend[chosen] = result.xy[n:][better], result.affine[n:][better]
     score[chosen], core[chosen], fits[chosen] = (
@@ -189,8 +189,10 @@ def step(field: Field, gray: NDArray[np.uint8]) -> None:
 
     followed = np.where(both[:, None], travelled[:n], expected_move)
     _learn(field, motion, xy0, travelled, followed, both | (~seen & certain), np.concatenate([both, voter[n:]]))
-    learn = match & seen
-    field.trust[learn] += 0.1 * (fits[learn] - field.trust[learn])
+    # Pixels that never fit belong to something else. Learned only from good matches: an arriving occluder must not
+    # teach a patch to ignore what it covers.
+    learn = match & seen & (score > 0.85)
+    field.trust[learn] = np.maximum(field.trust[learn] + 0.05 * (fits[learn] - field.trust[learn]), 0.001)
     field.frame += 1
     field.doubt = np.where(seen, 1.0, np.minimum(field.doubt + np.where(certain, 0.1, 2.0), 80.0))
     _recover(field, image, noise)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import cv2
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from common.errors import PromptInvalid
 from common.geometry.types import Points
+from common.trackers.points import rigidity
 from common.trackers.points.field import Field, begin, step
 from common.tracking.contract import Exemplar, Prediction, Prompt, TrackerCard
 from common.tracking.snapshot import pack, unpack
@@ -38,6 +40,16 @@ class _Shape:
     count: int
     edges: tuple[tuple[int, int], ...]
     rest: NDArray[np.float64]
+
+    @cached_property
+    def pairs(self) -> NDArray[np.int64]:
+        """What holds the shape together (see `rigidity.springs`)."""
+        return rigidity.springs(self.rest, self.edges)
+
+    @property
+    def outlier_px(self) -> float:
+        """A vertex this far from its place in the shape is lost: limbs may move, so it grows with the object."""
+        return max(6.0, 0.15 * float(np.hypot(*np.ptp(self.rest, axis=0))))
 
 
 class LucasKanadeTracker:
@@ -89,6 +101,8 @@ class LucasKanadeRun:
         if image.shape[:2] != self._field.gray.shape:
             raise ValueError(f"the frame is {image.shape[:2]}, the first one was {self._field.gray.shape}")
         step(self._field, _gray(image))
+        for shape in self._shapes:
+            self._settle(shape)
         return [[self._prediction(shape) for shape in self._shapes]]
 
     def flush(self) -> list[list[Prediction]]:
@@ -100,6 +114,20 @@ class LucasKanadeRun:
             for s in self._shapes
         ]
         return pack({"format": _FORMAT, "shapes": shapes, "field": self._field.to_tree()})
+
+    def _settle(self, shape: _Shape) -> None:
+        """Put the hidden vertices of a shape where the seen ones want them, and call back a seen one that ran away."""
+        if len(shape.pairs) == 0:
+            return
+        field, mine = self._field, slice(shape.first, shape.first + shape.count)
+        pull = np.where(field.seen[mine], np.maximum(field.score[mine], 0.1), 0.0)
+        if np.count_nonzero(pull) < 2:
+            return
+        held, trust = rigidity.hold(shape.rest, shape.pairs, field.xy[mine], pull, outlier_px=shape.outlier_px)
+        lost = (trust < 0.3) | (pull == 0)
+        field.xy[mine] = np.where(lost[:, None], held, field.xy[mine])
+        field.seen[mine] &= ~lost
+        field.score[mine] = np.where(lost, 0, field.score[mine])
 
     def _prediction(self, shape: _Shape) -> Prediction:
         mine = slice(shape.first, shape.first + shape.count)

@@ -120,7 +120,7 @@ def align(
     position, bend = xy.astype(np.float64).copy(), affine.astype(np.float64).copy()
     start_bend = bend.copy()
     patch = sample(gray, position, bend)
-    cut = 3.0 * np.sqrt(sigma2 + 0.03 * t_var)[:, None]
+    cut = 2.5 * np.sqrt(sigma2 + 0.03 * t_var)[:, None]
     for iteration in range(iterations + 1):
         p_mean = (weights * patch).sum(1) / w_sum
         p_dev = patch - p_mean[:, None]

@@ -177,3 +177,32 @@ def test_five_hundred_points() -> None:
     error = np.hypot(*(last.geometry.xy - points.xy - (3 * 1.3, 3 * 0.6)).T)
     assert np.median(error) < 0.3
     assert (error[last.geometry.visible] < 2).mean() > 0.95
+
+
+def test_a_polygon_keeps_its_shape_while_half_of_it_is_covered() -> None:
+    ground, skin = texture(11, 320, 200), texture(12, 320, 200)
+    angle = np.linspace(0, 2 * np.pi, 16, endpoint=False)
+    rest = np.stack([60 + 34 * np.cos(angle), 100 + 40 * np.sin(angle)], 1).astype(np.float32)
+    body = np.zeros((200, 320), np.uint8)
+    cv2.fillPoly(body, [np.rint(60 + (rest - 60) * 1.0).astype(np.int32)], 1)
+    body = cv2.dilate(body, np.ones((9, 9), np.uint8))
+    run = None
+    seen_share, errors = [], []
+    for t in range(50):
+        matrix = cv2.getRotationMatrix2D((60, 100), -0.4 * t, 1 + 0.002 * t)
+        matrix[0, 2] += 2.5 * t
+        skin_now, body_now = (cv2.warpAffine(x, matrix, (320, 200)) for x in (skin, body))
+        image = np.where(body_now[..., None] > 0, skin_now, ground)
+        image[:, 120:165] = ground[:, 20:65]
+        truth = rest @ matrix[:, :2].T + matrix[:, 2]
+        if run is None:
+            edges = tuple((i, (i + 1) % 16) for i in range(16))
+            run = LucasKanadeTracker().start(image, [Prompt("a", Points(rest, edges=edges))])
+            continue
+        ((prediction,),) = run.push(image)
+        assert isinstance(prediction.geometry, Points)
+        errors.append(np.hypot(*(prediction.geometry.xy - truth).T).mean())
+        seen_share.append(prediction.geometry.visible.mean())
+    assert min(seen_share) < 0.8
+    assert max(errors) < 0.1 * 80
+    assert errors[-1] < 2.0
