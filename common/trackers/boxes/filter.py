@@ -1,0 +1,116 @@
+"""Learning and applying the correlation filters of all objects at once.
+
+The filter f of an object minimises, over the window's channels x and the wanted response y (a small bell on the target),
+
+    |f * x - y|^2  +  |w f|^2  +  mu |f - f_before|^2
+
+w, the spatial reliability, is small on the target and large off it, so that background in the window is used as negative
+examples but never becomes part of the template; mu keeps the new filter near the one before. It is the model of Li et
+al., "Learning spatial-temporal regularized correlation filters for visual tracking", CVPR 2018, solved by the alternating
+direction method of multipliers: one step is a rank-one system per frequency, the other a division per cell.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from common.trackers.boxes.patches import Array
+
+Complex = NDArray[np.complex64]
+
+_STEPS = 2
+_PENALTY = 2500.0
+_PENALTY_GROWTH = 10.0
+
+
+def transform(features: Array) -> Complex:
+    """Windowed features (n, C, c, c) -> spectra complex64 (n, C, c, c // 2 + 1), the window's centre cell at the origin."""
+    cells = features.shape[-1]
+    shifted = np.roll(features * _taper(cells), (-(cells // 2), -(cells // 2)), (-2, -1))
+    spectra: Complex = scipy.fft.rfft2(shifted, workers=1)
+    return spectra
+
+
+def respond(filters: Complex, spectra: Complex) -> Array:
+    """Response maps float32 (n, c, c) of n filters on n windows; the window's centre is at cell (c // 2, c // 2)."""
+    cells = filters.shape[-2]
+    summed = np.einsum("nchw,nchw->nhw", filters.conj(), spectra)
+    maps = scipy.fft.irfft2(summed, s=(cells, cells), workers=1)
+    shifted: Array = np.roll(maps, (cells // 2, cells // 2), (-2, -1)).astype(np.float32, copy=False)
+    return shifted
+
+
+def reliability(shape: Array, cells: int) -> Array:
+    """Spatial weights w of targets: float32 (n, c, c), laid out for `learn`.
+
+    shape: (n, 2) width and height of the targets in cells.
+    """
+    offset = np.arange(cells) - (cells - 1) / 2
+    dx = np.abs(offset)[None, None, :] / np.maximum(shape[:, 0], 1.0)[:, None, None]
+    dy = np.abs(offset)[None, :, None] / np.maximum(shape[:, 1], 1.0)[:, None, None]
+    weight = 0.1 + 12.0 * (dx**2 + dy**2)
+    weight = np.where((dx > 0.6) | (dy > 0.6), 1e3, weight)
+    shifted: Array = np.roll(weight, (-(cells // 2), -(cells // 2)), (-2, -1)).astype(np.float32)
+    return shifted
+
+
+def wanted(shape: Array, cells: int) -> Array:
+    """Spectrum of the wanted response, real float32 (n, 1, c, c // 2 + 1): a bell of 1/16 of the target's size."""
+    distance = np.minimum(np.arange(cells), cells - np.arange(cells)).astype(np.float32)
+    square = distance[:, None] ** 2 + distance[None, :] ** 2
+    sigma = np.sqrt(np.maximum(shape.prod(1), 1.0)) / 16
+    bell = np.exp(-0.5 * square[None] / sigma[:, None, None] ** 2)
+    spectrum: Array = scipy.fft.rfft2(bell, workers=1).real.astype(np.float32)
+    return spectrum[:, None]
+
+
+def learn(spectra: Complex, target: Array, weight: Array, before: Complex | None, stiffness: Array) -> Complex:
+    """New filters complex64 (n, C, c, c // 2 + 1).
+
+    spectra: of the windows, centred on the targets. before: the filters so far, None for the first. stiffness: (n,) mu;
+    raising it makes the filter slower to change.
+    """
+    cells = spectra.shape[-2]
+    mu = np.zeros((len(spectra), 1, 1, 1), np.float32) if before is None else stiffness.reshape(-1, 1, 1, 1)
+    power = (spectra.real**2 + spectra.imag**2).sum(1, keepdims=True)
+    square = (weight**2)[:, None]
+    wish = spectra * target
+    if before is not None:
+        wish = wish + mu * before
+    penalty = _PENALTY
+    other = np.zeros_like(spectra)
+    dual = np.zeros_like(spectra)
+    solved = spectra
+    for step in range(_STEPS):
+        k = mu + penalty
+        right = wish if step == 0 else wish + penalty * other - dual
+        along = np.einsum("nchw,nchw->nhw", spectra.conj(), right)[:, None]
+        solved = (right - spectra * (along / (k + power))) / k
+        if step == _STEPS - 1:
+            break
+        space = scipy.fft.irfft2(penalty * solved + dual, s=(cells, cells), workers=1)
+        other = scipy.fft.rfft2(space / (square + penalty), workers=1)
+        dual = dual + penalty * (solved - other)
+        penalty *= _PENALTY_GROWTH
+    learned: Complex = solved.astype(np.complex64, copy=False)
+    return learned
+
+
+def only_target(filters: Complex, shape: Array) -> Complex:
+    """The filters cut off outside the targets, shape (n, 2) in cells: blind to the background they were learned on."""
+    cells = filters.shape[-2]
+    offset = np.arange(cells) - (cells - 1) / 2
+    inside_x = np.clip(0.5 * np.maximum(shape[:, 0, None], 3) + 0.5 - np.abs(offset), 0, 1)
+    inside_y = np.clip(0.5 * np.maximum(shape[:, 1, None], 3) + 0.5 - np.abs(offset), 0, 1)
+    mask = np.roll(inside_y[:, :, None] * inside_x[:, None, :], (-(cells // 2), -(cells // 2)), (-2, -1))
+    space = scipy.fft.irfft2(filters, s=(cells, cells), workers=1) * mask[:, None].astype(np.float32)
+    cut: Complex = scipy.fft.rfft2(space, workers=1).astype(np.complex64, copy=False)
+    return cut
+
+
+def _taper(cells: int) -> Array:
+    ramp = np.hanning(cells + 2)[1:-1]
+    taper: Array = np.outer(ramp, ramp).astype(np.float32)
+    return taper
