@@ -37,3 +37,30 @@ class WeightsMissing(EngineUnavailable):
 
 class OutputUnusable(UserError):
     """The output folder cannot be written, or holds another job's results."""
+
+
+class ServerRefused(UserError):
+    """A Supervisely server understood the request and said no; sending it again changes nothing.
+
+    status: HTTP status (400 to 499), 0 when the request could not even be written (NaN in it). method: the REST method.
+    """
+
+    def __init__(self, message: str, status: int, method: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.method = method
+
+
+class ServerUnreachable(UserError):
+    """A Supervisely server gave no usable answer in the time allowed: no connection, broken replies, 429 or 5xx.
+
+    uncertain: the server may have done what was asked although its answer never came.
+    """
+
+    def __init__(self, message: str, uncertain: bool = False) -> None:
+        super().__init__(message)
+        self.uncertain = uncertain
+
+
+class Interrupted(UserError):
+    """Someone asked for the work to stop while it waited. What was finished before is kept."""
