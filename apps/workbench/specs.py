@@ -43,7 +43,10 @@ def read_spec(folder: Path, root: Path) -> AppSpec:
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text())
-        parts = shlex.split(config["entrypoint"])
+        entrypoint = config["entrypoint"]
+        if not isinstance(entrypoint, str):
+            raise TypeError("an entrypoint is text")
+        parts = shlex.split(entrypoint)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{folder.name}/config.json does not say how to start the app (an entrypoint is needed)."

@@ -112,9 +112,10 @@ def add_video_tags(body: VideoTags, bench: Bench) -> list[dict[str, int]]:
 
 
 @router.post("/videos.tags.add")
-def add_video_tag(body: OneVideoTag, bench: Bench) -> dict[str, int]:
+def add_video_tag(body: OneVideoTag, bench: Bench) -> dict[str, Any]:
     with bench.database.write() as session:
-        return {"id": objects.add_video_tags(session, body.video_id, [body.model_dump(by_alias=True)])[0]}
+        [ident] = objects.add_video_tags(session, body.video_id, [body.model_dump(by_alias=True)])
+        return objects.one_tag_json(session, ident)
 
 
 @router.post("/annotation-objects.tags.bulk.add")
@@ -125,9 +126,10 @@ def add_object_tags(body: ObjectTags, bench: Bench) -> list[dict[str, int]]:
 
 
 @router.post("/annotation-objects.tags.add")
-def add_object_tag(body: ObjectTag, bench: Bench) -> dict[str, int]:
+def add_object_tag(body: ObjectTag, bench: Bench) -> dict[str, Any]:
     with bench.database.write() as session:
-        return {"id": objects.add_object_tags(session, [body.model_dump(by_alias=True)])[0]}
+        [ident] = objects.add_object_tags(session, [body.model_dump(by_alias=True)])
+        return objects.one_tag_json(session, ident)
 
 
 def _tag_methods(prefix: str, on_object: bool) -> APIRouter:

@@ -49,14 +49,15 @@ def list_files(session: Session, folder: str, recursive: bool) -> list[dict[str,
     """Files under a folder; not recursive: its own files, and its folders as entries of type "folder"."""
     prefix = "/" + folder.strip("/")
     prefix = prefix if prefix.endswith("/") else prefix + "/"
-    found = session.scalars(
-        select(TeamFile).where(TeamFile.path.startswith(prefix, autoescape=True)).order_by(TeamFile.path)
-    ).all()
+    # asked with the path of a file, the platform lists that file; so the SDK looks up one by its path
+    here = or_(TeamFile.path == prefix.rstrip("/"), TeamFile.path.startswith(prefix, autoescape=True))
+    found = session.scalars(select(TeamFile).where(here).order_by(TeamFile.path)).all()
     if recursive:
         return files_json(session, found)
-    own, folders = [], dict.fromkeys[str, None](())
+    own: list[TeamFile] = []
+    folders: dict[str, None] = {}  # in the order found
     for file in found:
-        head, slash, _ = file.path.removeprefix(prefix).partition("/")
+        head, slash, _ = file.path[len(prefix) :].partition("/")
         if slash:
             folders[prefix + head] = None
         else:

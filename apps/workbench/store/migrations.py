@@ -73,7 +73,7 @@ CREATE INDEX ix_figures_object_key ON figures (object_id, key);
 CREATE TABLE tasks (
   id INTEGER PRIMARY KEY AUTOINCREMENT, app VARCHAR NOT NULL, name VARCHAR NOT NULL, status VARCHAR NOT NULL, url VARCHAR,
   session_token VARCHAR NOT NULL, config JSON NOT NULL, fields JSON NOT NULL, output JSON NOT NULL, meta JSON NOT NULL,
-  pid INTEGER, pid_started FLOAT, created_at VARCHAR NOT NULL, updated_at VARCHAR NOT NULL, UNIQUE (session_token));
+  pid INTEGER, pid_started DOUBLE, created_at VARCHAR NOT NULL, updated_at VARCHAR NOT NULL, UNIQUE (session_token));
 CREATE TABLE team_files (
   id INTEGER PRIMARY KEY AUTOINCREMENT, path VARCHAR NOT NULL, hash VARCHAR NOT NULL REFERENCES blobs (hash),
   mime VARCHAR NOT NULL, created_at VARCHAR NOT NULL, updated_at VARCHAR NOT NULL, UNIQUE (path));

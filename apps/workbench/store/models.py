@@ -129,7 +129,7 @@ class Tag(Base):
     tag_meta_id: Mapped[int] = _parent("tag_metas.id")
     video_id: Mapped[int | None] = mapped_column(ForeignKey("videos.id", ondelete="CASCADE"), index=True)
     object_id: Mapped[int | None] = mapped_column(ForeignKey("objects.id", ondelete="CASCADE"), index=True)
-    value: Mapped[Any] = mapped_column(JSON(none_as_null=True))
+    value: Mapped[Any] = mapped_column(JSON(none_as_null=True), nullable=True)
     first_frame: Mapped[int | None]
     last_frame: Mapped[int | None]
     extra: Mapped[dict[str, Any]]

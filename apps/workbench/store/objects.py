@@ -243,6 +243,11 @@ def _insert_tags(session: Session, rows: list[dict[str, Any]]) -> list[int]:
     return list(idents)
 
 
+def one_tag_json(session: Session, ident: int) -> dict[str, Any]:
+    tag = session.get_one(Tag, ident)
+    return tag_json(tag, session.get_one(TagMeta, tag.tag_meta_id).name)
+
+
 def edit_tag(session: Session, ident: int, *, on_object: bool, changes: Mapping[str, Any]) -> dict[str, Any]:
     """changes: "value" and/or "frameRange". on_object: whether the id must be of an object's tag or of a video's."""
     tag = _get_tag(session, ident, on_object)
