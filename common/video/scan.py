@@ -265,6 +265,10 @@ def _index(
     count = len(packets)
     sound = checked_from == count
     pts = table.pts[packets] if sound else np.array(decoded.pts, np.int64)
+    damaged = decoded.failed or decoded.flagged or table.suspect.any()
+    if not damaged and (pts != NO_TIME).all() and (np.diff(pts) < 0).any():
+        # Stamps that belong to the order of decoding (AVI with B-frames): the right times, on the wrong frames.
+        pts = np.sort(pts)
     checksum = np.zeros(0 if sound else count, np.uint32)
     if not sound:
         checksum[:] = decoded.checksum
