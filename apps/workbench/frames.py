@@ -67,7 +67,7 @@ class Frames:
             raise NotFound(str(error).replace(path.name, "the video")) from error
         if 0 < width < image.shape[1]:
             height = max(1, round(image.shape[0] * width / image.shape[1]))
-            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
         data = encode(image, format)
         self._remember(key, data)
         return data

@@ -247,7 +247,7 @@ def _free_port() -> int:
 
 def _started_at(pid: int) -> float | None:
     try:
-        return psutil.Process(pid).create_time()
+        return float(psutil.Process(pid).create_time())
     except psutil.Error:
         return None
 

@@ -71,7 +71,9 @@ def _workspace() -> dict[str, Any]:
 
 
 def _matching(entity: dict[str, Any], body: ListBody) -> dict[str, Any]:
-    wanted = {entry.get("field"): entry.get("value") for entry in body.filter or () if entry.get("operator") == "="}
+    wanted = {
+        str(entry.get("field")): entry.get("value") for entry in body.filter or () if entry.get("operator") == "="
+    }
     return page_of([entity] if all(entity.get(field) == value for field, value in wanted.items()) else [])
 
 

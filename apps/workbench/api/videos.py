@@ -173,7 +173,7 @@ def remove(body: Removal, bench: Bench) -> dict[str, bool]:
 
 
 @router.post("/videos.annotations.bulk.info")
-def annotations(body: Annotations, bench: Bench) -> StreamingResponse:
+def annotations_of_videos(body: Annotations, bench: Bench) -> StreamingResponse:
     def text() -> Iterator[str]:
         with bench.database.read() as session:
             yield from figures.annotation_text(session, body.video_ids)

@@ -81,7 +81,7 @@ def _owners(session: Session, objects: set[int]) -> dict[int, _Owner]:
         .join(ObjectClass)
         .where(AnnotationObject.id.in_(objects))
     )
-    return {ident: _Owner(*rest) for ident, *rest in rows}
+    return {ident: _Owner(dataset, video, name, shape) for ident, dataset, video, name, shape in rows}
 
 
 @dataclass(frozen=True)
@@ -171,16 +171,16 @@ def _insert_new(session: Session, rows: list[dict[str, Any]]) -> list[int]:
         found = session.execute(
             select(Figure.id, *columns).where(Figure.object_id.in_(objects), Figure.key.in_(keys)).order_by(Figure.id)
         )
-        for ident, *identity in found:
-            known.setdefault(tuple(identity), ident)
+        for ident, *parts in found:
+            known.setdefault(tuple(parts), ident)
     fresh: list[dict[str, Any]] = []
     idents: list[int] = []
     start = new_ids(session, "figures", 1)[0]
     for row in rows:
         identity = tuple(row[name] for name in _IDENTITY)
-        ident = known.get(identity) if row["key"] is not None else None
-        if ident is None:
-            ident = start + len(fresh)
+        same = known.get(identity) if row["key"] is not None else None
+        ident = start + len(fresh) if same is None else same
+        if same is None:
             fresh.append(row | {"id": ident})
             if row["key"] is not None:
                 known[identity] = ident

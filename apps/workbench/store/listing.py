@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator as op
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -41,13 +42,23 @@ def conditions(columns: Columns, filters: Sequence[Mapping[str, Any]]) -> list[C
     return [_condition(columns, entry) for entry in filters]
 
 
+_OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {
+    **dict.fromkeys(("=", "==", "eq"), op.eq),
+    **dict.fromkeys(("!=", "ne"), op.ne),
+    **dict.fromkeys((">", "gt"), op.gt),
+    **dict.fromkeys((">=", "gte"), op.ge),
+    **dict.fromkeys(("<", "lt"), op.lt),
+    **dict.fromkeys(("<=", "lte"), op.le),
+}
+
+
 def _condition(columns: Columns, entry: Mapping[str, Any]) -> ColumnElement[bool]:
-    field, operator = entry.get("field"), entry.get("operator", "=")
+    field, operator = str(entry.get("field")), entry.get("operator", "=")
     if field not in columns:
         raise Refused(f"This list cannot be filtered by {field!r}; it knows {', '.join(sorted(columns))}.")
     if "value" not in entry:
         raise Refused(f"The filter on {field!r} has no value.")
-    column = columns[field]
+    column: ColumnElement[Any] = columns[field].expression
     whole = column.type.python_type is int
 
     def cast(value: Any) -> Any:
@@ -59,29 +70,19 @@ def _condition(columns: Columns, entry: Mapping[str, Any]) -> ColumnElement[bool
             raise Refused(f"The filter on {field!r} needs a whole number, not {value!r}.") from error
 
     value = entry["value"]
-    match operator:
-        case "in":
-            if not isinstance(value, list):
-                raise Refused(f"The operator 'in' on {field!r} needs a list.")
-            return column.in_([cast(item) for item in value])
-        case "=" | "==" | "eq":
-            return column == cast(value)
-        case "!=" | "ne":
-            return column != cast(value)
-        case ">" | "gt":
-            return column > cast(value)
-        case ">=" | "gte":
-            return column >= cast(value)
-        case "<" | "lt":
-            return column < cast(value)
-        case "<=" | "lte":
-            return column <= cast(value)
-    raise Refused(f"The filter operator {operator!r} is not known; use =, !=, in, >, >=, < or <=.")
+    if operator == "in":
+        if not isinstance(value, list):
+            raise Refused(f"The operator 'in' on {field!r} needs a list.")
+        return column.in_([cast(item) for item in value])
+    if operator not in _OPERATORS:
+        raise Refused(f"The filter operator {operator!r} is not known; use =, !=, in, >, >=, < or <=.")
+    result: ColumnElement[bool] = _OPERATORS[operator](column, cast(value))
+    return result
 
 
 def page(
     session: Session,
-    statement: Select[tuple[Row]],
+    statement: Select[Row],
     columns: Columns,
     query: Query,
     to_json: Callable[[Sequence[Row]], list[Any]],
@@ -99,17 +100,17 @@ def page(
             last = int(query.after or 0)
         except ValueError as error:
             raise Refused(f"The page token {query.after!r} is not one of ours.") from error
-        rows = session.scalars(statement.where(ident > last).order_by(ident).limit(per_page)).all()
+        rows: Sequence[Row] = session.scalars(statement.where(ident > last).order_by(ident).limit(per_page)).all()
         more = len(rows) == per_page
         after = str(rows[-1].id) if more else None  # type: ignore[attr-defined]
         return _reply(total, per_page, to_json(rows)) | {"after": after}
     if query.sort not in columns:
         raise Refused(f"This list cannot be sorted by {query.sort!r}; it knows {', '.join(sorted(columns))}.")
     order = columns[query.sort].desc() if query.descending else columns[query.sort].asc()
-    rows = session.scalars(
+    entities: Sequence[Row] = session.scalars(
         statement.order_by(order, ident).offset((max(query.page, 1) - 1) * per_page).limit(per_page)
     ).all()
-    return _reply(total, per_page, to_json(rows))
+    return _reply(total, per_page, to_json(entities))
 
 
 def _reply(total: int, per_page: int, entities: list[Any]) -> dict[str, Any]:

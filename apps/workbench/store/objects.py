@@ -103,9 +103,9 @@ def objects_json(session: Session, objects: Sequence[AnnotationObject]) -> list[
     ]
 
 
-def object_tags(session: Session, objects: Sequence[int]) -> dict[int, list[dict[str, Any]]]:
+def object_tags(session: Session, objects: Sequence[int]) -> dict[int | None, list[dict[str, Any]]]:
     """Tags by object id."""
-    tags: dict[int, list[dict[str, Any]]] = {}
+    tags: dict[int | None, list[dict[str, Any]]] = {}
     for start in range(0, len(objects), 10_000):  # SQLite takes about 32 thousand values in one statement
         rows = session.execute(
             select(Tag, TagMeta.name)

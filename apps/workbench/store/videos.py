@@ -138,7 +138,7 @@ def forget_blobs(session: Session, hashes: Sequence[str]) -> None:
 
 def videos_json(session: Session, videos: Sequence[Video]) -> list[dict[str, Any]]:
     blobs = {blob.hash: blob for blob in session.scalars(select(Blob).where(Blob.hash.in_({v.hash for v in videos})))}
-    tags: dict[int, list[dict[str, Any]]] = {}
+    tags: dict[int | None, list[dict[str, Any]]] = {}
     rows = session.execute(
         select(Tag, TagMeta.name)
         .join(TagMeta)
