@@ -1,0 +1,32 @@
+"""Every registered tracker, with every kind of geometry it takes, fulfils every obligation of the contract."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from common.trackers import registry
+from tests.contract.checks import CHECKS
+
+_PAIRS = [(name, kind) for name in registry.names() for kind in sorted(registry.make(name).card.geometries)]
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize(("name", "kind"), _PAIRS)
+def test_contract(name, kind, check):
+    check(partial(registry.make, name), kind)
+
+
+def test_every_kind_has_a_tracker():
+    assert {kind for _, kind in _PAIRS} == set(registry.DEFAULTS)
+    for kind, name in registry.DEFAULTS.items():
+        assert kind in registry.make(name).card.geometries
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_cards_are_filled_in(name):
+    card = registry.make(name).card
+    assert card.name == name and card.title and card.memory_bound and card.paper and card.devices
+    assert card.licence and card.lookahead >= 0
+    assert (card.weights is None) == (card.weights_licence is None)
