@@ -114,7 +114,7 @@ def _spread(votes: Array) -> Array:
     cells = 0.75 * (left + right)
     cells[..., 1:] += 0.25 * right[..., :-1]
     cells[..., :-1] += 0.25 * left[..., 1:]
-    spread: Array = cells
+    spread: Array = np.asarray(cells, np.float32)
     return spread
 
 
