@@ -18,7 +18,7 @@ F32 = NDArray[np.float32]
 STRAY_LIMIT = 6.0
 """Residuals (pixels per frame) count at most this much in a mean stray, so that one wild frame is forgotten."""
 
-DISTRUST = 2.0
+DISTRUST = 6.0
 """Stray that a hidden point presumes of a newcomer, pixels squared."""
 
 RIDGE = 8.0

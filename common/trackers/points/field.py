@@ -82,8 +82,11 @@ def slots_for(queries: int) -> int:
     return int(np.clip(14 * queries, 128, 320))
 
 
-def begin(gray: NDArray[np.uint8], xy: F64) -> Field:
-    """A field whose queries are xy (n, 2) on the picture gray (h, w); points outside the picture start hidden."""
+def begin(gray: NDArray[np.uint8], xy: F64, trust: F32) -> Field:
+    """A field whose queries are xy (n, 2) on the picture gray (h, w); points outside the picture start hidden.
+
+    trust: (n, AREA) 0..1, how far each pixel around a query belongs to the same thing as the query.
+    """
     n = len(xy)
     m = n + slots_for(n)
     height, width = gray.shape
@@ -112,6 +115,7 @@ def begin(gray: NDArray[np.uint8], xy: F64) -> Field:
         frame=0,
     )
     _anchor(field, np.arange(n), image)
+    field.trust = np.maximum(field.trust * trust, 0.001).astype(np.float32)
     _reseed(field, image)
     return field
 
@@ -127,7 +131,7 @@ def step(field: Field, gray: NDArray[np.uint8]) -> None:
 
     moved, voter = _flow(field, gray)
     motion, camera_shift, camera_turn = _consensus(field, moved, voter, size)
-    share = (motion.weight / (motion.weight + 0.05))[:, None]
+    share = (motion.weight / (motion.weight + np.where(field.seen, 0.05, 0.3)))[:, None]
     expected_move = share * motion.shift + (1 - share) * (camera_shift + field.relative)
     turn = share[..., None] * motion.gradient + (1 - share[..., None]) * camera_turn
     expected = xy0[:n] + expected_move
@@ -169,7 +173,7 @@ def step(field: Field, gray: NDArray[np.uint8]) -> None:
     within = _within(new_xy, size)
     agrees = np.hypot(*(new_xy - expected).T) < np.where(certain, 1.0 + 3 * slack, 4.0)
     match = np.where(field.seen, (score > 0.6) & (core > 0.35), (score > 0.75) & (core > 0.55) & agrees)
-    carried = field.seen & flowed & certain & (apart < 0.7) & (score > 0.35) & (core > 0.35)
+    carried = field.seen & flowed & (motion.weight > 1.0) & (apart < 0.7) & (score > 0.35) & (core > 0.35)
     seen = within & (match | carried)
     field.stale = np.where(carried & ~match, field.stale + 1, 0)
 
@@ -188,11 +192,21 @@ def step(field: Field, gray: NDArray[np.uint8]) -> None:
     field.alive[n:] = voter[n:]
 
     followed = np.where(both[:, None], travelled[:n], expected_move)
-    _learn(field, motion, xy0, travelled, followed, both | (~seen & certain), np.concatenate([both, voter[n:]]))
-    # Pixels that never fit belong to something else. Learned only from good matches: an arriving occluder must not
-    # teach a patch to ignore what it covers.
-    learn = match & seen & (score > 0.85)
-    field.trust[learn] = np.maximum(field.trust[learn] + 0.05 * (fits[learn] - field.trust[learn]), 0.001)
+    _learn(
+        field,
+        motion,
+        xy0,
+        travelled,
+        followed,
+        both,
+        both | (~seen & (motion.weight > 1.0)),
+        np.concatenate([both, voter[n:]]),
+    )
+    # Pixels that do not move along belong to something else, as beyond an object's outline. That is learned only while
+    # the point itself fits and is where its companions expect it, so that an arriving occluder teaches nothing.
+    expected_here = (motion.weight > 1.0) & (np.hypot(*(new_xy - expected).T) < 0.75) & (core > 0.6)
+    learn = match & seen & ((score > 0.85) | expected_here)
+    field.trust[learn] = np.maximum(field.trust[learn] + 0.07 * (fits[learn] - field.trust[learn]), 0.001)
     field.frame += 1
     field.doubt = np.where(seen, 1.0, np.minimum(field.doubt + np.where(certain, 0.1, 2.0), 80.0))
     _recover(field, image, noise)
@@ -275,20 +289,29 @@ def _around(field: Field, xy: F64, moved: F64) -> tuple[F32, F32, Bool]:
 
 
 def _learn(
-    field: Field, motion: consensus.LocalMotion, xy0: F64, travelled: F64, followed: F64, sure: Bool, steady: Bool
+    field: Field,
+    motion: consensus.LocalMotion,
+    xy0: F64,
+    travelled: F64,
+    followed: F64,
+    own: Bool,
+    sure: Bool,
+    steady: Bool,
 ) -> None:
     """Fold this frame's residuals into the running means of squared strays.
 
     travelled: (m, 2) how everybody moved. followed: (n, 2) the motion of each query's layer: its own, or for a hidden one
-    what its neighbours did, so that newcomers are sorted into layers even while it is hidden. sure: (n,) whose layer's
-    motion is known; steady: (m,) who was seen before and after.
+    what its neighbours did, so that newcomers are sorted into layers even while it is hidden. own: (n,) who followed its own, sure: (n,) whose
+    layer's motion is known at all; steady: (m,) who was seen before and after.
     """
     offset, step_, there = _around(field, xy0, travelled)
     residual = consensus.residual2(followed, motion.gradient, offset, step_)
     together = sure[:, None] & there & steady[field.near]
     # Quick to distrust: a companion that an occluder carries off must not carry the point off, too.
     change = np.minimum(residual, consensus.STRAY_LIMIT**2) - field.stray
-    rate = np.maximum(1.0 / np.minimum(field.age + 2.0, MEMORY), np.where(change > 0, 0.3, 0.0)).astype(np.float32)
+    # A hidden point only infers its motion, so its companions change slowly.
+    trusting = np.where(own[:, None], 1.0 / np.minimum(field.age + 2.0, MEMORY), 1.0 / MEMORY)
+    rate = np.where(change > 0, np.maximum(trusting, 0.3), trusting).astype(np.float32)
     field.stray += np.where(together, rate * change, 0)
     field.age = np.minimum(field.age + together, MEMORY).astype(np.float32)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from common.errors import PromptInvalid
 from common.geometry.types import Points
-from common.trackers.points import rigidity
+from common.trackers.points import outline, patches, rigidity
 from common.trackers.points.field import Field, begin, step
 from common.tracking.contract import Exemplar, Prediction, Prompt, TrackerCard
 from common.tracking.snapshot import pack, unpack
@@ -46,10 +46,10 @@ class _Shape:
         """What holds the shape together (see `rigidity.springs`)."""
         return rigidity.springs(self.rest, self.edges)
 
-    @property
-    def outlier_px(self) -> float:
-        """A vertex this far from its place in the shape is lost: limbs may move, so it grows with the object."""
-        return max(6.0, 0.15 * float(np.hypot(*np.ptp(self.rest, axis=0))))
+    @cached_property
+    def diagonal(self) -> float:
+        """Of the box around the shape as drawn, pixels."""
+        return float(np.hypot(*np.ptp(self.rest, axis=0)))
 
 
 class LucasKanadeTracker:
@@ -78,7 +78,9 @@ class LucasKanadeTracker:
             shapes.append(_Shape(prompt.key, first, len(points.xy), points.edges, points.xy.astype(np.float64)))
             first += len(points.xy)
         xy = np.concatenate([s.rest for s in shapes]) if shapes else np.zeros((0, 2))
-        return LucasKanadeRun(tuple(shapes), begin(_gray(image), xy))
+        size = (width, height)
+        trust = [outline.trust(s.rest, s.edges, size) for s in shapes] or [np.zeros((0, patches.AREA), np.float32)]
+        return LucasKanadeRun(tuple(shapes), begin(_gray(image), xy, np.concatenate(trust)))
 
     def load(self, state: bytes) -> LucasKanadeRun:
         tree = unpack(state)
@@ -123,7 +125,9 @@ class LucasKanadeRun:
         pull = np.where(field.seen[mine], np.maximum(field.score[mine], 0.1), 0.0)
         if np.count_nonzero(pull) < 2:
             return
-        held, trust = rigidity.hold(shape.rest, shape.pairs, field.xy[mine], pull, outlier_px=shape.outlier_px)
+        # A vertex that leaves its place is lost, the sooner the worse it looks; limbs may move, so the limit grows with size.
+        limit = np.maximum(4.0, shape.diagonal * np.where(field.score[mine] > 0.85, 0.15, 0.04))
+        held, trust = rigidity.hold(shape.rest, shape.pairs, field.xy[mine], pull, outlier_px=limit)
         lost = (trust < 0.3) | (pull == 0)
         field.xy[mine] = np.where(lost[:, None], held, field.xy[mine])
         field.seen[mine] &= ~lost

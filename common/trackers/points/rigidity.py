@@ -54,11 +54,13 @@ def similarity(rest: F64, xy: F64, weight: F64) -> tuple[F64, F64]:
     return matrix, to - matrix @ from_
 
 
-def hold(rest: F64, pairs: I64, measured: F64, pull: F64, rounds: int = 8, outlier_px: float = 6.0) -> tuple[F64, F64]:
+def hold(
+    rest: F64, pairs: I64, measured: F64, pull: F64, rounds: int = 8, outlier_px: float | F64 = 6.0
+) -> tuple[F64, F64]:
     """Positions (n, 2) that keep the shape and follow the measured ones, and how much of each measurement held (n,) 0..1.
 
     rest: (n, 2) shape as drawn. pairs: (e, 2) from `springs`. measured: (n, 2) pixels. pull: (n,) 0..1 how much each
-    measurement counts, 0 for none; with no pull at all the measured positions come back. outlier_px: how far a vertex may
+    measurement counts, 0 for none; with no pull at all the measured positions come back. outlier_px: one for all or (n,), how far a vertex may
     leave its place in the shape, beyond what its fellows do, before its measurement loses its hold. A rigid or similar
     motion of all vertices is given back exactly.
     """
