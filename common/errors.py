@@ -54,12 +54,14 @@ class ServerRefused(UserError):
 class ServerUnreachable(UserError):
     """A Supervisely server gave no usable answer in the time allowed: no connection, broken replies, 429 or 5xx.
 
-    uncertain: the server may have done what was asked although its answer never came.
+    uncertain: the server may have done what was asked although its answer never came. retry_after_s: how long it asked
+    to be left alone, None when it did not say.
     """
 
-    def __init__(self, message: str, uncertain: bool = False) -> None:
+    def __init__(self, message: str, uncertain: bool = False, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.uncertain = uncertain
+        self.retry_after_s = retry_after_s
 
 
 class Interrupted(UserError):

@@ -56,11 +56,13 @@ def figures(
         yield from _listed(server, video.dataset_id, chosen, geometry)
 
 
-def figures_by_id(server: Server, dataset_id: int, idents: Sequence[int]) -> dict[int, FigureRecord]:
+def figures_by_id(
+    server: Server, dataset_id: int, idents: Sequence[int], *, geometry: bool = True
+) -> dict[int, FigureRecord]:
     """Figures by id, all in one call (up to a thousand). Those that are gone are missing from the answer."""
     found: dict[int, FigureRecord] = {}
     for group in _groups(sorted(set(idents))):
-        found |= {figure.id: figure for figure in _listed(server, dataset_id, [where("id", "in", group)], True)}
+        found |= {figure.id: figure for figure in _listed(server, dataset_id, [where("id", "in", group)], geometry)}
     return found
 
 

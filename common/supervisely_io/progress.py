@@ -2,19 +2,50 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
+from common.errors import UserError
+from common.supervisely_io.background import Background
+from common.supervisely_io.retry import Retry
 from common.supervisely_io.server import Server
+
+log = logging.getLogger(__name__)
+
+_UNDERWAY = Retry(total_s=2.0, first_s=0.1, longest_s=0.5)
+_FINAL = Retry(total_s=30.0, longest_s=4.0)
+_MOST_WARNINGS = 50
+_TEXT_LENGTH = 1000
+
+
+@dataclass
+class _State:
+    """What there is to tell."""
+
+    total: int
+    done: int = 0
+    news: tuple[int, int] | None = None
+    """First and last frame confirmed since the last message that arrived."""
+    span: tuple[int, int] | None = None
+    """First and last frame confirmed in all."""
 
 
 class ProgressChannel:
     """Messages about one track, on a thread of their own; none of them ever delays or ends the job.
 
-    total: steps in all (frames x objects). source_frame: where the person drew; the first message, before any frame is
-    confirmed, names it. session_id and direct: send to one session of the tool (`annotation-tool.run-action`); stop then
-    comes some other way. stop: set at once when a reply says "stopped". every_s: at most one message in that time; when
-    nothing changes, the last is repeated every `repeat_s`, because stop travels only in replies.
+    total: steps in all (frames x objects). source_frame: where the person drew; messages before any frame is confirmed
+    name it. session_id and direct: send to one session of the tool (`annotation-tool.run-action`); stop then comes some
+    other way. stop: set at once when a reply says "stopped". every_s: at most one message in that time; when nothing
+    changes the last is repeated every repeat_s, because the wish to stop travels only in replies.
+
+    Progress never falls, and exactly one message has current == total: the last one, sent by `finish` however the job
+    ended. frameRange ascends and holds confirmed frames only. Messages that get lost are counted, and what they told is
+    part of the next.
     """
 
     def __init__(
@@ -31,25 +62,160 @@ class ProgressChannel:
         every_s: float = 0.3,
         repeat_s: float = 1.0,
     ) -> None:
-        raise NotImplementedError
+        if direct and session_id is None:
+            raise ValueError("direct messages need the session they go to")
+        # The job's stop must not keep the last messages from being sent, so the server gets an event of our own.
+        self._given_up = threading.Event()
+        self._server = server.to(session_id=session_id, stop=self._given_up)
+        self._track_id, self._video_id, self._source = track_id, video_id, source_frame
+        self._session_id, self._direct = session_id, direct
+        self._stop = stop or threading.Event()
+        self._every_s, self._repeat_s = every_s, repeat_s
+        self._state = _State(max(1, total))
+        self._tracked: dict[int, int] = {}
+        self._warnings: deque[str] = deque()
+        self._warned: set[str] = set()
+        self._error: str | None = None
+        self._finishing = False
+        self._lost = 0
+        self._changed = threading.Condition()
+        self._thread = Background(self._run, f"progress-{track_id}")
 
     @property
     def stopped(self) -> threading.Event:
         """Set once the person pressed stop."""
-        raise NotImplementedError
+        return self._stop
+
+    @property
+    def lost(self) -> int:
+        """Messages that never arrived."""
+        with self._changed:
+            return self._lost
 
     def advance(self, frame: int, steps: int = 1, tracked: Sequence[int] = ()) -> None:
-        """A frame is confirmed on the server. tracked: source figure ids that got a figure on it."""
-        raise NotImplementedError
+        """A frame is confirmed on the server. tracked: ids of the source figures that got a figure on it."""
+        with self._changed:
+            state = self._state
+            state.done += max(0, steps)
+            state.news, state.span = _widened(state.news, frame), _widened(state.span, frame)
+            for ident in tracked:
+                self._tracked[ident] = self._tracked.get(ident, 0) + 1
 
     def extend(self, steps: int) -> None:
-        """The job grew ("continue")."""
-        raise NotImplementedError
+        """The job grew by so many steps ("continue")."""
+        with self._changed:
+            self._state.total += max(0, steps)
 
     def warn(self, message: str) -> None:
-        """Shown to the person; the job goes on. The same text is sent once."""
-        raise NotImplementedError
+        """Shown to the person; the job goes on. A text is sent once, and at most fifty are."""
+        with self._changed:
+            if message in self._warned or len(self._warned) >= _MOST_WARNINGS:
+                return
+            self._warned.add(message)
+            self._warnings.append(message)
 
-    def finish(self, error: str | None = None) -> None:
-        """Sends the error if there is one, then the one message with current == total; waits for them (bounded)."""
-        raise NotImplementedError
+    def finish(self, error: str | None = None, timeout_s: float = 40.0) -> bool:
+        """Sends the error if there is one, then the one message with current == total, and waits for them.
+
+        False when they had not arrived after timeout_s; they are then given up. A second call changes nothing.
+        """
+        with self._changed:
+            if not self._finishing:
+                self._finishing, self._error = True, error
+            self._changed.notify_all()
+        if not self._thread.join(timeout_s):
+            self._given_up.set()
+            self._thread.join(1.0)
+        self._thread.check()
+        with self._changed:
+            return self._thread.ended and not self._given_up.is_set() and self._state.news is None
+
+    def _run(self) -> None:
+        due = time.monotonic()
+        told = -1
+        heard = 0.0
+        while True:
+            with self._changed:
+                while not self._finishing and (left := due - time.monotonic()) > 0:
+                    self._changed.wait(left)
+                finishing = self._finishing
+                warnings = list(self._warnings)
+                self._warnings.clear()
+                done = self._state.done
+            for message in warnings:
+                self._send_warning(message)
+            if finishing:
+                break
+            now = time.monotonic()
+            if done != told or (not self._direct and now - heard >= self._repeat_s):
+                self._send_progress(final=False)
+                told, heard = done, now
+            due = now + self._every_s
+        if self._error is not None:
+            self._send_error(self._error)
+        self._send_progress(final=True)
+
+    def _send_progress(self, final: bool) -> None:
+        with self._changed:
+            state = self._state
+            here = (self._source, self._source)
+            told = (state.span if final else state.news) or here
+            # The tool takes current == total for the end, so only the last message may say it.
+            current = state.total if final else min(state.done, state.total - 1)
+            data: dict[str, Any] = {
+                "trackId": self._track_id,
+                "videoId": self._video_id,
+                "frameRange": list(told),
+                "progress": {"current": current, "total": state.total},
+            }
+            if self._tracked and not self._direct:
+                data["trackedFigures"] = {str(ident): count for ident, count in self._tracked.items()}
+            sent, state.news = state.news, None
+        reply = self._send("videos:fetch-figures-in-range", data, _FINAL if final else _UNDERWAY)
+        if reply is None:
+            with self._changed:
+                for frame in sent or ():
+                    state.news = _widened(state.news, frame)
+                if final:
+                    state.news = state.news or here
+        elif isinstance(reply, dict) and reply.get("stopped") is True:
+            self._stop.set()
+
+    def _send_error(self, message: str) -> None:
+        error = {"message": message[:_TEXT_LENGTH]}
+        if self._direct:
+            data = {"trackId": self._track_id, "videoId": self._video_id, "type": "error", "error": error}
+        else:
+            data = {"trackId": self._track_id, "videoId": str(self._video_id), "error": error}
+        self._send("videos:tracking-error", data, _FINAL)
+
+    def _send_warning(self, message: str) -> None:
+        text = message[:_TEXT_LENGTH]
+        if self._direct:
+            data = {"trackId": self._track_id, "videoId": self._video_id, "type": "warning", "message": text}
+        else:
+            data = {"videoId": str(self._video_id), "trackId": str(self._track_id), "message": text}
+        self._send("videos:tracking-warning", data, _UNDERWAY)
+
+    def _send(self, kind: str, data: dict[str, Any], patience: Retry) -> Any:
+        """The reply, None when there is none to be had: the figures are safe, so a lost message must not end the job."""
+        try:
+            if self._direct:
+                payload = {
+                    "sessionId": self._session_id,
+                    "action": "figures/setDirectTrackingProgress",
+                    "payload": data,
+                }
+                reply = self._server.call("annotation-tool.run-action", payload, retry=patience)
+            else:
+                reply = self._server.call("videos.notify-annotation-tool", {"type": kind, "data": data}, retry=patience)
+        except UserError as error:
+            with self._changed:
+                self._lost += 1
+            log.warning("a %s message of track %s was lost: %s", kind, self._track_id, error)
+            return None
+        return {} if reply is None else reply
+
+
+def _widened(span: tuple[int, int] | None, frame: int) -> tuple[int, int]:
+    return (frame, frame) if span is None else (min(span[0], frame), max(span[1], frame))

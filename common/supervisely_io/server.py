@@ -69,7 +69,7 @@ class Server:
             self._headers["x-toolbox-session-id"] = str(session_id)
         self.retry = retry or Retry()
         self._timeouts = timeouts or Timeouts()
-        self._stop = stop or threading.Event()
+        self.stop = stop or threading.Event()
         self._chance = random.Random()
         self._owner = True
         self._client = httpx.Client(
@@ -109,7 +109,7 @@ class Server:
         if session_id is not None:
             other._headers["x-toolbox-session-id"] = str(session_id)
         other.retry = retry or self.retry
-        other._stop = stop or self._stop
+        other._stop = stop or self.stop
         return other
 
     def call(
@@ -145,7 +145,7 @@ class Server:
         end = time.monotonic() + patience.total_s
         failures = 0
         while True:
-            if self._stop.is_set():
+            if self.stop.is_set():
                 raise self._interrupted(method)
             left = None if patience.total_s <= 0 else max(0.1, end - time.monotonic())
             try:
@@ -155,8 +155,8 @@ class Server:
                 failures += 1
                 wait = patience.wait(failures, self._chance, failed.asked_s)
                 if (failed.uncertain and not repeat) or time.monotonic() + wait >= end:
-                    raise ServerUnreachable(failed.message, failed.uncertain) from failed.__cause__
-            if self._stop.wait(wait):
+                    raise ServerUnreachable(failed.message, failed.uncertain, failed.asked_s) from failed.__cause__
+            if self.stop.wait(wait):
                 raise self._interrupted(method)
 
     @contextmanager
@@ -168,7 +168,7 @@ class Server:
             with self._open(method, self._body(payload, method), headers, None) as response:
                 yield response
         except _Failed as failed:
-            raise ServerUnreachable(failed.message, failed.uncertain) from failed.__cause__
+            raise ServerUnreachable(failed.message, failed.uncertain, failed.asked_s) from failed.__cause__
 
     @contextmanager
     def _open(

@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from common.supervisely_io.records import NewFigure, VideoRecord
+from common.errors import Interrupted, ServerRefused, UserError
+from common.supervisely_io.background import Background
+from common.supervisely_io.bulk import MAX_FIGURES, BulkAdder
+from common.supervisely_io.figures import figures, figures_by_id, remove_figures
+from common.supervisely_io.records import FigureRecord, NewFigure, Place, VideoRecord
 from common.supervisely_io.retry import Retry
 from common.supervisely_io.server import Server
 
 Mode = Literal["append", "replace"]
+Pair = tuple[int, int]
+"""Object id, frame."""
+
+OUTAGE = Retry(total_s=300.0, longest_s=15.0)
+"""How long a server may be away before the job gives up; meanwhile the tracker works on until the queue is full."""
+
+_MAX_FRAMES_AT_ONCE = 256
+_MAX_REASONS = 20
 
 
 @dataclass(frozen=True)
 class Confirmed:
-    """One frame is on the server. written: figures of it there, by object (what the server refused is not in it).
+    """One frame is on the server.
 
-    objects: the objects that the frame was about, with or without a figure.
+    objects: ids the frame was about, with or without a figure. written: how many figures of each are stored (what the
+    server refused, what a person's figure stands before and what `protect` keeps out is not in it).
     """
 
     frame: int
@@ -32,8 +47,8 @@ class WriteReport:
 
     written: stored. kept: not sent because a person's figure stands in its place. outdated: not sent, or taken back,
     because of `protect`. refused: the server said no to the figure itself; the first reasons are in refusals. dropped:
-    still waiting at `close(drop=True)`. replaced: older figures of trackers that were removed. undeleted: such figures
-    that the server would not remove.
+    given to the writer but not known to be stored, because it was stopped or the server was away too long. replaced: older figures of trackers that were removed.
+    undeleted: such figures that the server would not remove. doubled: figures that arrived twice and were removed once.
     """
 
     written: int = 0
@@ -43,16 +58,31 @@ class WriteReport:
     dropped: int = 0
     replaced: int = 0
     undeleted: int = 0
+    doubled: int = 0
     refusals: tuple[str, ...] = ()
 
 
-class FigureWriter:
-    """Writes the figures of one video on a thread of its own.
+@dataclass(frozen=True)
+class _Item:
+    frame: int
+    figures: tuple[NewFigure, ...]
+    objects: tuple[int, ...]
+    made_at: float
 
-    mode "append" only adds. "replace" also removes what trackers wrote before for the same objects on the same frames,
-    after the new figures are stored, and writes nothing where a figure of a person stands. on_confirmed: called on the
-    writer's thread, frame by frame in the order of `put`, once a frame is stored. queue_frames: `put` waits while so
-    many frames wait. retry: how long an outage is borne.
+    @property
+    def pairs(self) -> Iterator[Pair]:
+        return ((ident, self.frame) for ident in self.objects)
+
+
+class FigureWriter:
+    """Writes the figures of one video on a thread of its own. Use as a context manager, or `close` it.
+
+    mode "append" only adds. "replace" also removes what trackers wrote before for the same objects on the same frames -
+    after the new figures are stored, so that a crash between the two loses nothing and doing it again mends it - and
+    writes nothing where a figure of a person stands.
+    on_confirmed: called on the writer's thread, once for each frame in the order of `put`, when the frame is stored; it
+    should return soon. queue_frames: `put` waits while so many frames wait. retry: how long an outage is borne. stop:
+    once set, what waits is dropped, as with `close(drop=True)`.
     """
 
     def __init__(
@@ -66,7 +96,30 @@ class FigureWriter:
         retry: Retry | None = None,
         stop: threading.Event | None = None,
     ) -> None:
-        raise NotImplementedError
+        if queue_frames < 1:
+            raise ValueError(f"queue_frames is 1 or more, got {queue_frames}")
+        # A request under way is always finished: half a replacement would leave figures twice.
+        self._server = server.to(stop=threading.Event())
+        self._video, self._mode, self._on_confirmed = video, mode, on_confirmed
+        self._limit = queue_frames
+        self._stop = stop or threading.Event()
+        self._given_up = threading.Event()
+        self._adder = BulkAdder(self._server, video, retry or OUTAGE, self._given_up)
+        self._queue: deque[_Item] = deque()
+        self._changed = threading.Condition()
+        self._busy = self._closing = self._sweep_asked = False
+        self._protected: dict[int, list[tuple[int, int, float]]] = {}
+        self._report = WriteReport()
+        self._thread = Background(self._run, f"figures-{video.id}")
+        self._thread.when_ended(self._wake)
+
+    def __enter__(self) -> FigureWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.close(drop=kind is not None)
+
+    # --- the caller's side ---------------------------------------------------------------------------------------------
 
     def put(
         self, frame: int, figures: Sequence[NewFigure], objects: Sequence[int] = (), *, made_at: float = 0.0
@@ -74,24 +127,240 @@ class FigureWriter:
         """All figures of one frame, of any number of objects; returns at once unless the queue is full.
 
         objects: ids the frame is about; needed for those without a figure (lost), so that "replace" clears them.
-        made_at: the version or time of what the prediction was made from, see `protect`. Raises what ended the writer.
+        made_at: the version or time of what the prediction was made from, see `protect`. Raises what ended the writer:
+        `ServerUnreachable`, or `ServerRefused` when the token or the video is no good any more.
         """
-        raise NotImplementedError
+        if any(figure.frame != frame for figure in figures):
+            raise ValueError(f"a figure of another frame was put on frame {frame}")
+        if len({figure.place for figure in figures}) != len(figures):
+            raise ValueError("figures of one object on one frame differ in `part`")
+        about = tuple(dict.fromkeys([*objects, *(figure.object_id for figure in figures)]))
+        item = _Item(frame, tuple(figures), about, made_at)
+        with self._changed:
+            if self._closing:
+                raise ValueError("the writer is closed")
+            while len(self._queue) >= self._limit and not self._stop.is_set() and not self._thread.ended:
+                self._changed.wait(0.5)
+            self._thread.check()
+            if self._stop.is_set() or self._thread.ended:
+                self._count(dropped=len(item.figures))
+                return
+            self._queue.append(item)
+            self._changed.notify_all()
 
     def protect(self, object_id: int, frames: tuple[int, int], since: float) -> None:
         """A person changed that object on those frames (first, last; both within): predictions with a smaller `made_at`
-        are not written there from now on, and those being written now are taken back."""
-        raise NotImplementedError
+        are not written there from now on, and those being written at this moment are taken back."""
+        first, last = frames
+        with self._changed:
+            marks = self._protected.setdefault(object_id, [])
+            # a mark that the new one covers says nothing more
+            marks[:] = [m for m in marks if not (first <= m[0] and m[1] <= last and m[2] <= since)]
+            if not any(a <= first and last <= b and s >= since for a, b, s in marks):
+                marks.append((first, last, since))
 
     @property
     def report(self) -> WriteReport:
-        raise NotImplementedError
+        """So far."""
+        with self._changed:
+            return self._report
 
     def flush(self, timeout_s: float | None = None) -> bool:
         """Waits until everything put so far is confirmed; False when the time ran out. Raises what ended the writer."""
-        raise NotImplementedError
+        end = None if timeout_s is None else time.monotonic() + timeout_s
+        with self._changed:
+            self._sweep_asked = True
+            self._changed.notify_all()
+            while (self._queue or self._busy or self._sweep_asked) and not self._thread.ended:
+                left = None if end is None else end - time.monotonic()
+                if left is not None and left <= 0:
+                    return False
+                self._changed.wait(left)
+        self._thread.check()
+        return True
 
     def close(self, *, drop: bool = False) -> WriteReport:
-        """Ends the writer, after everything was written; drop=True: after the request under way, nothing more is sent.
-        Raises what ended the writer, unless drop."""
-        raise NotImplementedError
+        """Ends the writer once everything is written. Raises what ended it before.
+
+        drop: nothing more is sent after the request under way, and nothing is raised.
+        """
+        with self._changed:
+            self._closing = True
+            if drop:
+                self._stop_now()
+            self._changed.notify_all()
+        self._thread.join()
+        if not drop:
+            self._thread.check()
+        return self.report
+
+    # --- the writer's thread -------------------------------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _stop_now(self) -> None:
+        self._given_up.set()
+        self._count(dropped=sum(len(item.figures) for item in self._queue))
+        self._queue.clear()
+
+    def _run(self) -> None:
+        while True:
+            batch = self._take()
+            if batch is None:
+                break
+            try:
+                if batch:
+                    self._write(batch)
+                else:
+                    self._count(doubled=self._adder.sweep())
+            except Interrupted:
+                self._count(dropped=sum(len(item.figures) for item in batch))
+            except UserError:
+                self._count(dropped=sum(len(item.figures) for item in [*batch, *self._queue]))
+                raise
+            finally:
+                with self._changed:
+                    self._busy = False
+                    self._sweep_asked = self._sweep_asked and bool(batch)
+                    self._changed.notify_all()
+        if not self._given_up.is_set():
+            self._count(doubled=self._adder.sweep())
+
+    def _take(self) -> list[_Item] | None:
+        """What goes into the next request: what waits, up to a hundred figures. [] = sweep; None = the end."""
+        with self._changed:
+            while True:
+                if self._stop.is_set() and not self._given_up.is_set():
+                    self._stop_now()
+                if self._queue:
+                    break
+                if self._closing or self._given_up.is_set():
+                    return None
+                if self._sweep_asked:
+                    self._busy = True
+                    return []
+                self._changed.wait(0.1)  # the stop event is the caller's and wakes nobody
+            batch: list[_Item] = []
+            pairs: set[Pair] = set()
+            count = 0
+            while self._queue and len(batch) < _MAX_FRAMES_AT_ONCE:
+                item = self._queue[0]
+                if batch and (count + len(item.figures) > MAX_FIGURES or not pairs.isdisjoint(item.pairs)):
+                    break
+                pairs.update(item.pairs)
+                count += len(item.figures)
+                batch.append(self._queue.popleft())
+            self._busy = True
+            self._changed.notify_all()
+            return batch
+
+    def _write(self, batch: Sequence[_Item]) -> None:
+        made = {pair: item.made_at for item in batch for pair in item.pairs}
+        live = {pair for pair, at in made.items() if not self._is_outdated(pair, at)}
+        old, human = self._standing(live) if self._mode == "replace" and live else ({}, set())
+        waiting = [figure for item in batch for figure in item.figures]
+        fresh = [f for f in waiting if (f.object_id, f.frame) in live and (f.object_id, f.frame) not in human]
+        kept = sum((f.object_id, f.frame) in human for f in waiting)
+        outcome = self._adder.add(fresh, old.keys())
+        stored = outcome.stored
+
+        late = {pair for pair in live if self._is_outdated(pair, made[pair])}
+        taken_back = {place: ident for place, ident in stored.items() if (place.object_id, place.frame) in late}
+        _, stuck = self._remove([ident for ident in taken_back.values() if ident not in old])
+        stored = {place: ident for place, ident in stored.items() if place not in taken_back}
+
+        # Where the new figure was refused the old one is better than none. A server that knows keys may have given back
+        # the id of an old figure that equals the new one; that one is the new one now.
+        spared = late | {(figure.object_id, figure.frame) for figure, _ in outcome.refused}
+        same = set(outcome.stored.values())
+        replaced, undeleted = self._replace(
+            [
+                figure
+                for ident, figure in old.items()
+                if ident not in same and (figure.object_id, figure.frame) not in spared
+            ]
+        )
+        self._count(
+            written=len(stored),
+            kept=kept,
+            outdated=len(waiting) - len(fresh) - kept + len(taken_back),
+            refused=len(outcome.refused),
+            replaced=replaced,
+            undeleted=undeleted + stuck,
+            refusals=tuple(f"frame {f.frame}, object {f.object_id}: {why}" for f, why in outcome.refused),
+        )
+        self._confirm(batch, stored)
+
+    def _confirm(self, batch: Sequence[_Item], stored: dict[Place, int]) -> None:
+        if self._on_confirmed is None:
+            return
+        counts: dict[Pair, int] = {}
+        for place in stored:
+            pair = (place.object_id, place.frame)
+            counts[pair] = counts.get(pair, 0) + 1
+        for item in batch:
+            written = {ident: counts[ident, item.frame] for ident in item.objects if (ident, item.frame) in counts}
+            self._on_confirmed(Confirmed(item.frame, item.objects, written))
+
+    def _is_outdated(self, pair: Pair, made_at: float) -> bool:
+        ident, frame = pair
+        with self._changed:
+            return any(
+                first <= frame <= last and made_at < since for first, last, since in self._protected.get(ident, ())
+            )
+
+    def _standing(self, pairs: set[Pair]) -> tuple[dict[int, FigureRecord], set[Pair]]:
+        """Figures of trackers on those pairs by id, and the pairs where a person's figure stands."""
+        frames = [frame for _, frame in pairs]
+        objects = sorted({ident for ident, _ in pairs})
+        old: dict[int, FigureRecord] = {}
+        human: set[Pair] = set()
+        for figure in figures(self._server, self._video, objects, (min(frames), max(frames)), geometry=False):
+            pair = (figure.object_id, figure.frame)
+            if pair not in pairs:
+                continue
+            if figure.by_person:
+                human.add(pair)
+            else:
+                old[figure.id] = figure
+        return old, human
+
+    def _replace(self, old: Sequence[FigureRecord]) -> tuple[int, int]:
+        """Removes figures of trackers unless someone has changed them since they were read; how many, and how many stay."""
+        if not old:
+            return 0, 0
+        now = figures_by_id(self._server, self._video.dataset_id, [figure.id for figure in old], geometry=False)
+        same = [
+            figure.id
+            for figure in old
+            if figure.id in now and not now[figure.id].by_person and now[figure.id].updated_at == figure.updated_at
+        ]
+        return self._remove(same)
+
+    def _remove(self, idents: Sequence[int]) -> tuple[int, int]:
+        """How many were removed, and how many the server would not remove."""
+        if not idents:
+            return 0, 0
+        try:
+            remove_figures(self._server, idents)
+            return len(idents), 0
+        except ServerRefused as error:
+            if error.status in (401, 403):
+                raise
+        stuck = 0
+        for ident in idents:
+            try:
+                remove_figures(self._server, [ident])
+            except ServerRefused as error:
+                if error.status in (401, 403):
+                    raise
+                stuck += error.status != 404  # 404: it is gone, which is what was wanted
+        return len(idents) - stuck, stuck
+
+    def _count(self, *, refusals: tuple[str, ...] = (), **more: int) -> None:
+        with self._changed:
+            sums = {name: getattr(self._report, name) + value for name, value in more.items()}
+            kept = (self._report.refusals + refusals)[:_MAX_REASONS]
+            self._report = replace(self._report, **sums, refusals=kept)
