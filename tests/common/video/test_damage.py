@@ -226,6 +226,6 @@ def test_the_shared_files_give_what_their_manifest_says() -> None:
         if min(size) > 16 and info.frames < 1000:
             back = [_shared_code(np.rot90(i, turned)) for i in source.stream(info.frames - 1, -1)]
             assert back[::-1] == known["codes"], name
-            sample = range(0, info.frames, 17)
-            assert [_shared_code(np.rot90(source.read(i), turned)) for i in sample] == known["codes"][::17], name
+            sample = range(0, info.frames, 41)
+            assert [_shared_code(np.rot90(source.read(i), turned)) for i in sample] == known["codes"][::41], name
         source.close()
