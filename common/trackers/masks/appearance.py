@@ -56,15 +56,24 @@ def describe(image: Image, columns: int, rows: int) -> Float:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that the classifier remembers: sums over cells. gram: float32 (d, d). target: float32 (d,)."""
+    """All that the classifier remembers: sums over cells, of the object (row 0) and of the ground (row 1).
+
+    gram: float32 (2, d, d). target: float32 (2, d).
+    """
 
     gram: Float
     target: Float
 
-    def mixed(self, other: Evidence, share: float) -> Evidence:
-        """(1 - share) of this and share of the other."""
-        keep, add = np.float32(1 - share), np.float32(share)
-        return Evidence(keep * self.gram + add * other.gram, keep * self.target + add * other.target)
+    def mixed(self, other: Evidence, of_object: float, of_ground: float) -> Evidence:
+        """What remains of this and the given shares (0..1) of the other, for the object and for the ground."""
+        share = np.array([of_object, of_ground], np.float32)
+        return Evidence(
+            _blend(self.gram, other.gram, share[:, None, None]), _blend(self.target, other.target, share[:, None])
+        )
+
+
+def _blend(old: Float, new: Float, share: Float) -> Float:
+    return (1 - share) * old + share * new
 
 
 class Basis:
@@ -95,15 +104,18 @@ def gather(expanded: Float, share: Float, trust: Float) -> Evidence:
     trust: (n,) 0..1, how far the label is to be believed.
     """
     sign = 2 * share - 1
-    weight = np.abs(sign) * trust
+    grams, targets = [], []
     for side in (sign > 0, sign <= 0):
-        weight[side] *= 500 / max(1.0, float(weight[side].sum()))
-    weighted = expanded * weight[:, None]
-    return Evidence(np.asarray(weighted.T @ expanded, np.float32), np.asarray(weighted.T @ sign, np.float32))
+        weight = np.abs(sign[side]) * trust[side]
+        weight *= 500 / max(1.0, float(weight.sum()))
+        weighted = expanded[side] * weight[:, None]
+        grams.append(weighted.T @ expanded[side])
+        targets.append(weighted.T @ sign[side])
+    return Evidence(np.stack(grams).astype(np.float32), np.stack(targets).astype(np.float32))
 
 
 def solve(evidence: Evidence, ridge: float) -> Float:
     """Weights float32 (d,) of the classifier; `expand(x) @ weights` is near +1 on the object, near -1 elsewhere."""
-    gram = evidence.gram.astype(np.float64)
+    gram = evidence.gram.sum(0, dtype=np.float64)
     gram[np.diag_indices_from(gram)] += ridge
-    return np.linalg.solve(gram, evidence.target.astype(np.float64)).astype(np.float32)
+    return np.linalg.solve(gram, evidence.target.sum(0, dtype=np.float64)).astype(np.float32)

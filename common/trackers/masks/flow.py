@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from common.errors import PromptInvalid
 from common.geometry.types import Mask
-from common.trackers.masks.appearance import Evidence
+from common.trackers.masks.appearance import Evidence, solve
 from common.trackers.masks.recovery import Memory, Recovery
 from common.trackers.masks.settings import FlowSettings
 from common.trackers.masks.target import Candidate, Segmenter, Target
@@ -56,11 +56,22 @@ class FlowTracker:
                         lessons.append(self._segmenter.learn(exemplar.image, _checked(other, exemplar.image), pixels))
             anchor = lessons[0]
             for number, lesson in enumerate(lessons[1:], 2):
-                anchor = anchor.mixed(lesson, 1 / number)
+                anchor = anchor.mixed(lesson, 1 / number, 1 / number)
+            first = solve(anchor, self._segmenter.settings.ridge)
             view = self._segmenter.window(mask, pixels)
             moved = np.zeros((view.height, view.width), np.float32)
             targets.append(
-                Target(mask, anchor, lessons[0], float(mask.area), view, moved, self._recovery.learn(image, mask))
+                Target(
+                    mask=mask,
+                    anchor=anchor,
+                    first=first,
+                    recent=lessons[0],
+                    area=float(mask.area),
+                    usual=float(mask.area),
+                    view=view,
+                    moved=moved,
+                    memory=self._recovery.learn(image, mask),
+                )
             )
         return FlowRun(self._segmenter, self._recovery, [p.key for p in prompts], targets, image.copy(), 0)
 
@@ -69,14 +80,16 @@ class FlowTracker:
         tree = unpack(state)
         targets = [
             Target(
-                _mask(t["mask"], t["runs"]),
-                Evidence(*t["anchor"]),
-                Evidence(*t["recent"]),
-                t["area"],
-                Window(*t["view"]),
-                t["moved"],
-                Memory(*t["memory"]),
-                t["missing"],
+                mask=_mask(t["mask"], t["runs"]),
+                anchor=Evidence(*t["anchor"]),
+                first=t["first"],
+                recent=Evidence(*t["recent"]),
+                area=t["area"],
+                usual=t["usual"],
+                view=Window(*t["view"]),
+                moved=t["moved"],
+                memory=Memory(*t["memory"]),
+                missing=t["missing"],
             )
             for t in tree["targets"]
         ]
@@ -123,17 +136,26 @@ class FlowRun:
         return [predictions]
 
     def _find(self, target: Target, image: Image, pixels: int) -> Candidate | None:
+        """Follow the object; where it is lost or little of it is left, look for it elsewhere too."""
+        followed = None
         if target.missing == 0:
-            return self._segmenter.find(target, self._image, image, pixels)
+            followed = self._segmenter.find(target, self._image, image, pixels)
+            if followed.area > self._segmenter.settings.remnant * target.usual:
+                return followed
         rough = self._recovery.find(target.memory, target.mask, target.missing, image)
-        return None if rough is None else self._segmenter.find_again(target, rough, image, pixels)
+        if rough is None:
+            return followed
+        again = self._segmenter.find_again(target, rough, image, pixels)
+        if followed is None or again.merit(target.usual) > 1.3 * followed.merit(target.usual):
+            return again
+        return followed
 
     def _plausible(self, target: Target, candidate: Candidate, mask: Mask) -> bool:
         """Is this still the object? Asked more strictly of one that was lost than of one that was followed."""
         s = self._segmenter.settings
         if target.missing == 0:
             return mask.area > s.collapse * target.area and candidate.alike > s.doubt
-        return 0.2 * target.area < mask.area < 4 * target.area and candidate.alike > s.doubt + 0.3
+        return 0.2 * target.usual < mask.area < 4 * target.usual and candidate.alike > s.doubt + 0.3
 
     def flush(self) -> list[list[Prediction]]:
         """Nothing is ever held back."""
@@ -150,6 +172,8 @@ class FlowRun:
                 "area": t.area,
                 "view": [t.view.x0, t.view.y0, t.view.x1, t.view.y1, t.view.width, t.view.height],
                 "moved": t.moved,
+                "first": t.first,
+                "usual": t.usual,
                 "memory": [t.memory.weights, t.memory.side, t.memory.bar],
                 "missing": t.missing,
             }

@@ -29,7 +29,7 @@ class FlowSettings:
     ridge: float = 0.3
     place: float = 2.0
     appearance: float = 3.0
-    propagation: float = 0.7
+    propagation: float = 0.3
     motion: float = 1.0
     anchor: float = 0.7
     memory: float = 0.9
@@ -38,8 +38,10 @@ class FlowSettings:
     collapse: float = 0.03
     doubt: float = -0.1
     uncovered: float = 0.5
-    gate_known: float = 1.0
-    gate_moves: float = 1.0
+    gate_known: float = 2.0
+    gate_moves: float = 2.0
     persist: float = 0.6
     motion_cap: float = 2.5
     motion_cap_up: float = 0.0
+    remnant: float = 0.5
+    anchor_ground: float = 0.3

@@ -24,14 +24,18 @@ Float = NDArray[np.float32]
 class Target:
     """State of one object; everything has a fixed size.
 
-    mask: where it was last seen. view, moved: the window of that frame and the motion evidence in it. memory: to find it again. anchor: evidence from the labelled pictures, kept for ever. recent: evidence from the
-    frames before, fading. area: labelled area in frame pixels. missing: frames since it was last seen, 0 = visible.
+    mask: where it was last seen. anchor: evidence from the labelled pictures, kept for ever; first: weights of the
+    classifier learned from that alone. recent: evidence from the frames before, fading. area: labelled area; usual: area
+    lately, following slow changes (frame pixels). view, moved: window of the last frame and the motion evidence in it.
+    memory: to find it again. missing: frames since it was last seen, 0 = visible.
     """
 
     mask: Mask
     anchor: Evidence
+    first: Float
     recent: Evidence
     area: float
+    usual: float
     view: Window
     moved: Float
     memory: Memory
@@ -57,6 +61,15 @@ class Candidate:
     moved: Float
     score: float
     alike: float
+
+    @property
+    def area(self) -> float:
+        """Frame pixels of the label, before objects compete."""
+        return float(np.count_nonzero(self.label > 0.5))
+
+    def merit(self, area: float) -> float:
+        """Score, less for covering little of the usual area: a remnant may match well and still be the wrong place."""
+        return float(self.score * min(1.0, self.area / area) ** 0.5)
 
 
 class Segmenter:
@@ -110,9 +123,8 @@ class Segmenter:
         s = self.settings
         features, grid = self._features(picture, prior)
         columns, rows = grid
-        weights = solve(target.anchor.mixed(target.recent, 1 - s.anchor), s.ridge)
-        first = solve(target.anchor, s.ridge)
-        looks, known = np.clip(features @ np.stack([weights, first], 1), -1.2, 1.2).T
+        weights = solve(target.anchor.mixed(target.recent, 1 - s.anchor, 1 - s.anchor_ground), s.ridge)
+        looks, known = np.clip(features @ np.stack([weights, target.first], 1), -1.2, 1.2).T
         odds = certainty * np.log((prior + 0.02) / (1.02 - prior))
         odds += s.appearance * cv2.resize(looks.reshape(rows, columns), (window.width, window.height))
         odds += s.motion * np.clip(moves, -s.motion_cap, s.motion_cap_up)
@@ -137,9 +149,10 @@ class Segmenter:
         return replace(
             target,
             mask=mask,
-            recent=target.recent.mixed(evidence, 1 - s.memory),
+            recent=target.recent.mixed(evidence, 1 - s.memory, 1 - s.memory),
             view=found.window,
             moved=found.moved,
+            usual=0.95 * target.usual + 0.05 * mask.area,
             missing=0,
         )
 
@@ -151,7 +164,9 @@ class Segmenter:
     def _features(self, picture: Image, prior: Float) -> tuple[Float, tuple[int, int]]:
         """Expanded features of the cells (n, d) and the grid (columns, rows); `prior` says where the object is."""
         height, width = prior.shape
-        factor = min(1.0, (self.settings.cells / (width * height)) ** 0.5)
+        # A cell spans a few working pixels; finer ones cost time and add nothing that the boundary refinement does not.
+        cells = min(self.settings.cells, max(2_000, width * height // 5))
+        factor = min(1.0, (cells / (width * height)) ** 0.5)
         columns, rows = max(1, round(width * factor)), max(1, round(height * factor))
         looks = describe(picture, columns, rows)
         weight = cv2.resize(prior, (columns, rows), interpolation=cv2.INTER_AREA)
