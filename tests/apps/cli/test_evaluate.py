@@ -8,6 +8,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from apps.cli.evaluate import app
@@ -188,3 +189,15 @@ def test_malformed_masks(files, tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=message):
         _run("masks", tmp_path, files)
+
+
+def test_palette_masks_number_their_objects_and_255_does_not_count(files, tmp_path):
+    """DAVIS-2017 files: palette pictures whose value is the object, 255 for pixels that do not count."""
+    for frame in range(SCENE.frames):
+        index = cv2.imread(str(files / f"index/{frame:05d}.png"), cv2.IMREAD_GRAYSCALE)
+        index[0, 0] = 255
+        picture = Image.fromarray(index, "L").convert("P")
+        picture.putdata(index.ravel().tolist())
+        picture.save(tmp_path / f"{frame:05d}.png")
+    scores = json.loads(_run("masks", tmp_path, files, "--json"))
+    assert set(scores["objects"]) == {"1", "2"} and scores["mean"]["jf"] == 1
