@@ -109,7 +109,7 @@ class Server:
         if session_id is not None:
             other._headers["x-toolbox-session-id"] = str(session_id)
         other.retry = retry or self.retry
-        other._stop = stop or self.stop
+        other.stop = stop or self.stop
         return other
 
     def call(
