@@ -21,31 +21,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.geometry.codec import decode, encode
-from common.geometry.types import Box, Geometry, Mask, OrientedBox, Points
+from common.geometry.types import Geometry
 from common.tracking.contract import Prediction, Prompt
 from common.tracking.snapshot import pack, unpack
+from common.tracking.tiles import NOTHING, TILE, Levels, Look, TileFrame, alike, frame_of, look_of
 from common.video.contract import Image
 
 Float64 = NDArray[np.float64]
 Bool = NDArray[np.bool_]
-Look = NDArray[np.float32]
-"""float32 (_LOOK, _LOOK, 4): the object made small, RGB 0..1, and what each cell weighs, 0..1."""
-
-_TILE = 96
-_CORE = 24
-"""Half the side of an object in its tile, pixels. The rest of the tile shows where it may have gone."""
-_ENLARGE = 3.0
-"""Small objects are enlarged at most so many times."""
 _GRID = 6
 _MOST = 180
 """Points per side of the grid in an object; points of all objects together, which many objects share."""
 _CELLS = 8
-_LOOK = 16
 _PATCH = 9
-_FLAT = 0.002
-"""Contrast (variance of the three channels, each 0..1) that counts as none."""
-_LARGEST = 1280
-"""Longest side of the pictures that tiles are cut from; larger ones are halved, thirded ... first."""
 
 
 @dataclass(frozen=True)
@@ -62,49 +50,23 @@ class MeterSettings:
 
     back_error: float = 0.05
     patch_alike: float = 0.7
-    memory: float = 0.98
+    memory: float = 0.99
     look_weight: float = 1.0
     own_weight: float = 0.5
-
-
-@dataclass(frozen=True)
-class _Frame:
-    """Where a geometry is: pixel = centre + axes @ local, so that the geometry spans about -1..1 in local.
-
-    samples: local (n, 2), spots on the object that can be followed; the points themselves for points. cover: share of each
-    cell of -1..1 that belongs to the object, float32 (_LOOK, _LOOK).
-    """
-
-    centre: Float64
-    axes: Float64
-    samples: Float64
-    cover: NDArray[np.float32]
-    own: bool = False
-
-    @property
-    def half(self) -> Float64:
-        """Half sides in pixels, (2,)."""
-        result: Float64 = np.linalg.norm(self.axes, axis=0)
-        return result
-
-    @property
-    def zoom(self) -> Float64:
-        """Tile pixels per unit of local, (2,)."""
-        result: Float64 = np.minimum(_ENLARGE * self.half, _CORE)
-        return result
 
 
 @dataclass
 class _State:
     """What is kept of one object between frames, a fixed amount.
 
-    tile: uint8 (_TILE, _TILE, 3), the object as last seen; None while lost. geometry: its geometry then. key_look, look: of
-    the key figure; of the recent trusted frames. cells: how far each part of the object moved as the geometry did, 0..1,
+    geometry, frame, tile: where the object was last and its picture then, uint8 (TILE, TILE, 3); None while lost.
+    key_look, look: of the key figure; of the recent trusted frames. cells: how far each part of the object moved as the geometry did, 0..1,
     float64 (_CELLS, _CELLS). slide: x, y and growth in object sizes that the geometry has slid off. usual: share of the
     points that usually can be followed, negative before the first.
     """
 
     geometry: Geometry | None
+    frame: TileFrame | None
     tile: NDArray[np.uint8] | None
     key_look: Look
     look: Look
@@ -123,19 +85,20 @@ class ConfidenceMeter:
     def __init__(self, settings: MeterSettings | None = None) -> None:
         self._settings = settings or MeterSettings()
         self._shape: tuple[int, ...] = ()
+        self._grid = _GRID
         self._states: dict[str, _State] = {}
 
     def start(self, image: Image, prompts: Sequence[Prompt]) -> None:
         """The picture that the objects were drawn on (uint8 RGB) and what was drawn. Forgets everything before."""
         self._shape = image.shape
         self._states = {}
-        levels = _Levels(image)
+        levels = Levels(image)
         for prompt in prompts:
-            frame = _frame(prompt.geometry, _GRID)
+            frame = frame_of(prompt.geometry, _GRID)
             tile = None if frame is None else levels.tile(frame)
-            look = _NOTHING if frame is None or tile is None else _look(tile, frame, image.shape)
+            look = NOTHING if frame is None or tile is None else look_of(tile, frame, image.shape)
             cells = np.ones((_CELLS, _CELLS))
-            self._states[prompt.key] = _State(prompt.geometry, tile, look, look, cells, np.zeros(3))
+            self._states[prompt.key] = _State(prompt.geometry, frame, tile, look, look, cells, np.zeros(3))
 
     def update(self, image: Image, predictions: Sequence[Prediction]) -> list[Prediction]:
         """The next picture and where the tracker says the objects are: the same predictions with `score` set, 0..1.
@@ -150,22 +113,25 @@ class ConfidenceMeter:
             raise ValueError(f"no object {unknown[0]!r} was given at the start")
 
         grid = max(3, min(_GRID, int(np.sqrt(_MOST / max(len(predictions), 1)))))
-        levels = _Levels(image)
-        afters = [None if p.geometry is None else _frame(p.geometry, grid) for p in predictions]
+        levels = Levels(image)
+        afters = [None if p.geometry is None else frame_of(p.geometry, grid) for p in predictions]
         tiles = [None if frame is None else levels.tile(frame) for frame in afters]
         steps: dict[int, _Step] = {}
         for i, (p, after) in enumerate(zip(predictions, afters, strict=True)):
             state = self._states[p.key]
-            before = None if state.geometry is None else _frame(state.geometry, grid)
+            before = state.frame
+            if state.geometry is not None and (before is None or grid != self._grid):
+                before = frame_of(state.geometry, grid)
             if before is not None and after is not None and state.tile is not None:
                 steps[i] = _Step.of(before, after, self._shape)
         pairs = [(self._states[predictions[i].key].tile, tiles[i]) for i in steps]
         self._follow(pairs, list(steps.values()))
 
+        self._grid = grid
         scored = []
         for i, p in enumerate(predictions):
             state, frame, tile = self._states[p.key], afters[i], tiles[i]
-            state.geometry, state.tile = p.geometry, tile
+            state.geometry, state.frame, state.tile = p.geometry, frame, tile
             score = 0.0
             if frame is not None and tile is not None:
                 score = self._score(state, frame, tile, steps.get(i)) * float(np.clip(p.score, 0, 1)) ** (
@@ -177,7 +143,7 @@ class ConfidenceMeter:
     def save(self) -> bytes:
         """Bounded snapshot for `load`."""
         states = {
-            key: vars(s) | {"geometry": None if s.geometry is None else encode(s.geometry)}
+            key: vars(s) | {"frame": None, "geometry": None if s.geometry is None else encode(s.geometry)}
             for key, s in self._states.items()
         }
         return pack({"settings": asdict(self._settings), "shape": self._shape, "states": states})
@@ -203,40 +169,41 @@ class ConfidenceMeter:
             cv2.cvtColor(np.concatenate([t for t in side if t is not None]), cv2.COLOR_RGB2GRAY)
             for side in zip(*pairs, strict=True)
         )
-        offsets = np.concatenate([np.tile([0, k * _TILE], (len(s.start), 1)) for k, s in enumerate(steps)])
+        offsets = np.concatenate([np.tile([0, k * TILE], (len(s.start), 1)) for k, s in enumerate(steps)])
         start = (np.concatenate([s.start for s in steps]) + offsets).astype(np.float32)
-        end, there = _lucas_kanade(before, after, start)
-        back, again = _lucas_kanade(after, before, end)
-        alike = _correlation(_patches(before, start), _patches(after, end))
-        found = there & again & (alike > self._settings.patch_alike)
+        guess = (np.concatenate([s.expected for s in steps]) + offsets).astype(np.float32)
+        end, there = _lucas_kanade(before, after, start, guess)
+        back, again = _lucas_kanade(after, before, end, start)
+        same = _correlation(_patches(before, start), _patches(after, end))
+        found = there & again & (same > self._settings.patch_alike)
         first = 0
         for k, step in enumerate(steps):
             part = slice(first, first + len(step.start))
             first = part.stop
-            step.end = end[part].astype(np.float64) - (0, k * _TILE)
+            step.end = end[part].astype(np.float64) - (0, k * TILE)
             error = np.linalg.norm(back[part] - start[part], axis=1)
             limit = max(0.4, self._settings.back_error * float(step.zoom.max()))
-            inside = ((step.end >= 4) & (step.end <= _TILE - 5)).all(1)
+            inside = ((step.end >= 4) & (step.end <= TILE - 5)).all(1)
             step.good = found[part] & (error < limit) & inside & step.shown
 
-    def _score(self, state: _State, frame: _Frame, tile: NDArray[np.uint8], step: _Step | None) -> float:
+    def _score(self, state: _State, frame: TileFrame, tile: NDArray[np.uint8], step: _Step | None) -> float:
         steady = inside = 1.0
         if step is not None:
             steady, inside = self._move(state, frame, step)
-        look = _look(tile, frame, self._shape)
-        as_drawn = _alike(look, state.key_look)
-        alike = max(as_drawn, 0.9 * _alike(look, state.look))
+        look = look_of(tile, frame, self._shape)
+        as_drawn = alike(look, state.key_look)
+        looks = as_drawn if as_drawn >= 0.9 else max(as_drawn, 0.9 * alike(look, state.look))
         # It looks as it was drawn, so it cannot have slid far: what was added up meanwhile (behind a wall) is forgotten.
         state.slide = state.slide * (1 - 0.2 * float(np.clip((as_drawn - 0.7) / 0.2, 0, 1)))
         # The points of an object of a few pixels follow what is behind it as much as the object itself.
         motion = _overlap(state.slide) * inside * (0.3 + 0.7 * steady)
         clear = float(np.clip((frame.half.min() - 1.5) / 4.5, 0, 1))
-        score = (1 - clear + clear * motion) * alike**self._settings.look_weight
+        score = (1 - clear + clear * motion) * looks**self._settings.look_weight
         if score > 0.5:
             state.look = (0.95 * state.look + 0.05 * look).astype(np.float32)
         return float(score)
 
-    def _move(self, state: _State, frame: _Frame, step: _Step) -> tuple[float, float]:
+    def _move(self, state: _State, frame: TileFrame, step: _Step) -> tuple[float, float]:
         """Add this step to the slide: how much of the object could be followed compared with before, 0..1, and the share
         of it that landed in the geometry, 0..1."""
         good, weight = step.good, state.cells[step.cells[:, 1], step.cells[:, 0]]
@@ -263,9 +230,8 @@ class ConfidenceMeter:
         agrees[np.flatnonzero(good)] = np.linalg.norm(off, axis=1) < 0.1
         learned = weight + 0.1 * (agrees - weight)
         state.cells[step.cells[:, 1], step.cells[:, 0]] = np.clip(learned, 0.05, 1)
-        place = (step.end[good] - (_TILE - 1) / 2) / frame.zoom
-        spot = np.clip(((place + 1) / 2 * _LOOK).astype(np.intp), 0, _LOOK - 1)
-        hit = (np.abs(place) < 1.1).all(1) & (frame.cover[spot[:, 1], spot[:, 0]] > 0.2)
+        place = (step.end[good] - (TILE - 1) / 2) / frame.zoom
+        hit = (np.abs(place) < 1.1).all(1) & (frame.covered(place) > 0.2)
         return steady, 1.0 if frame.own else float(weight[good] @ hit / weight[good].sum())
 
 
@@ -287,84 +253,20 @@ class _Step:
     good: Bool
 
     @classmethod
-    def of(cls, before: _Frame, after: _Frame, shape: tuple[int, ...]) -> _Step:
+    def of(cls, before: TileFrame, after: TileFrame, shape: tuple[int, ...]) -> _Step:
         local = before.samples
         to = after.samples if before.own and after.own and len(after.samples) == len(local) else local
-        middle = (_TILE - 1) / 2
+        middle = (TILE - 1) / 2
         start, expected = middle + local * before.zoom, middle + to * after.zoom
         limit = np.array([shape[1], shape[0]])
         shown = np.ones(len(local), bool)
         for frame, places, tile in ((before, local, start), (after, to, expected)):
             pixels = frame.centre + places @ frame.axes.T
             shown &= ((pixels >= 0) & (pixels <= limit - 1)).all(1) & (np.abs(tile - middle) < middle - 6).all(1)
+            if frame.seen is not None and len(frame.seen) == len(shown):
+                shown &= frame.seen  # the place of a hidden point is a guess
         cells = np.clip(((local + 1) / 2 * _CELLS).astype(np.intp), 0, _CELLS - 1)
         return cls(start, expected, local, cells, after.zoom, shown, start, shown)
-
-
-class _Levels:
-    """A picture at full, half, quarter ... size, made when asked for."""
-
-    def __init__(self, image: Image) -> None:
-        factor = -(-max(image.shape[:2]) // _LARGEST)
-        self._images = [(self._smaller(image, factor), factor)]
-
-    @staticmethod
-    def _smaller(image: Image, factor: int) -> Image:
-        if factor == 1 or min(image.shape[:2]) < factor:
-            return image
-        size = (image.shape[1] // factor, image.shape[0] // factor)
-        cut = image[: size[1] * factor, : size[0] * factor]  # whole blocks only: exact places, fast averaging
-        small: Image = cv2.resize(cut, size, interpolation=cv2.INTER_AREA)
-        return small
-
-    def tile(self, frame: _Frame) -> NDArray[np.uint8]:
-        """uint8 (_TILE, _TILE, 3): the surroundings of a geometry, its centre in the middle, `frame.zoom` pixels to its rim."""
-        shrink = float((frame.half / frame.zoom).min())
-        while self._images[-1][1] * 2 <= shrink and min(self._images[-1][0].shape[:2]) >= 32:
-            image, factor = self._images[-1]
-            self._images.append((self._smaller(image, 2), 2 * factor))
-        image, factor = next((i, f) for i, f in reversed(self._images) if f <= shrink or f == self._images[0][1])
-        linear = frame.axes / frame.zoom / factor
-        middle = (frame.centre + 0.5) / factor - 0.5
-        matrix = np.column_stack((linear, middle - linear @ np.full(2, (_TILE - 1) / 2)))
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        tile: NDArray[np.uint8] = cv2.warpAffine(
-            image, matrix, (_TILE, _TILE), flags=flags, borderMode=cv2.BORDER_REPLICATE
-        )
-        return tile
-
-
-_NOTHING: Look = np.zeros((_LOOK, _LOOK, 4), np.float32)
-
-
-def _look(tile: NDArray[np.uint8], frame: _Frame, shape: tuple[int, ...]) -> Look:
-    """The object in its tile made small; cells off the picture weigh 0."""
-    x, y = np.maximum(np.rint(frame.zoom).astype(int), 1)
-    middle = _TILE // 2
-    core = tile[middle - y : middle + y, middle - x : middle + x]
-    small = cv2.resize(core, (_LOOK, _LOOK), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-    cells = (np.arange(_LOOK) + 0.5) * 2 / _LOOK - 1
-    pixels = frame.centre + np.stack(np.meshgrid(cells, cells), -1) @ frame.axes.T
-    shown = ((pixels >= -0.5) & (pixels <= np.array([shape[1], shape[0]]) - 0.5)).all(-1)
-    return np.dstack((small, frame.cover * shown)).astype(np.float32)
-
-
-def _alike(a: Look, b: Look) -> float:
-    """How alike two looks are, 0..1: correlation of the colours over the cells that both have, less where the mean colour
-    differs. Surfaces with hardly any contrast are alike when their mean colours are.
-    """
-    weight = np.minimum(a[..., 3], b[..., 3]).ravel()
-    total = float(weight.sum())
-    if total < 1:
-        return 0.0
-    pa, pb = a[..., :3].reshape(-1, 3), b[..., :3].reshape(-1, 3)
-    mean_a, mean_b = weight @ pa / total, weight @ pb / total
-    # One grey mean for the three channels: brightness may change a little, hue is part of the look.
-    da, db = pa - mean_a.mean(), pb - mean_b.mean()
-    contrast = float(np.sqrt((weight @ (da * da)).sum() * (weight @ (db * db)).sum())) / total
-    common = float((weight @ (da * db)).sum()) / total
-    shift = float(np.abs(mean_a - mean_b).max())
-    return float(np.clip((common + _FLAT) / (contrast + _FLAT), 0, 1) * np.exp(-((shift / 0.35) ** 2)))
 
 
 def _overlap(slide: Float64) -> float:
@@ -377,18 +279,19 @@ def _overlap(slide: Float64) -> float:
 
 
 def _lucas_kanade(
-    before: NDArray[np.uint8], after: NDArray[np.uint8], start: NDArray[np.float32]
+    before: NDArray[np.uint8], after: NDArray[np.uint8], start: NDArray[np.float32], guess: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], Bool]:
-    """Where points (n, 2) went, and which of them had enough texture to be followed."""
+    """Where points (n, 2) went, looked for around `guess`, and which of them had enough texture to be followed."""
     end, status, _ = cv2.calcOpticalFlowPyrLK(
         before,
         after,
         start,
-        None,
+        guess.copy(),
         winSize=(13, 13),
         maxLevel=2,
         criteria=(cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 12, 0.03),
         minEigThreshold=1e-3,
+        flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
     )
     return end, status.ravel() == 1
 
@@ -419,66 +322,3 @@ def _correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.f
     size = np.sqrt((a * a).sum(1) * (b * b).sum(1))
     result: NDArray[np.float32] = (a * b).sum(1) / np.maximum(size, 1e-3)
     return result
-
-
-_FULL: NDArray[np.float32] = np.ones((_LOOK, _LOOK), np.float32)
-
-
-def _frame(geometry: Geometry, grid: int) -> _Frame | None:
-    """The frame and samples of a geometry, at most grid * grid; None for an empty mask."""
-    match geometry:
-        case Box():
-            x1, y1, x2, y2 = geometry.xyxy.astype(np.float64)
-            half = np.maximum([(x2 - x1) / 2, (y2 - y1) / 2], 1.0)
-            return _Frame(np.array([(x1 + x2 - 1) / 2, (y1 + y2 - 1) / 2]), np.diag(half), _spread(grid), _FULL)
-        case OrientedBox():
-            cx, cy, w, h = geometry.cxcywh.astype(np.float64)
-            c, s = np.cos(geometry.angle_rad), np.sin(geometry.angle_rad)
-            axes = np.array([[c, -s], [s, c]]) * np.maximum([w / 2, h / 2], 1.0)
-            return _Frame(np.array([cx - 0.5, cy - 0.5]), axes, _spread(grid), _FULL)
-        case Mask():
-            if geometry.area == 0:
-                return None
-            return _mask_frame(geometry, grid)
-        case Points():
-            xy = geometry.xy.astype(np.float64)
-            seen = xy[geometry.visible] if geometry.visible.any() else xy
-            half = np.maximum((seen.max(0) - seen.min(0)) / 2, 12.0)
-            centre = (seen.max(0) + seen.min(0)) / 2
-            return _Frame(centre, np.diag(half), (xy - centre) / half, _hull((seen - centre) / half), own=True)
-
-
-def _mask_frame(mask: Mask, grid: int) -> _Frame:
-    """Centred on the mask's mass and as large as its spread says: a thin part that comes and goes moves it little."""
-    h, w = mask.window
-    small = cv2.resize(mask.crop().astype(np.float32), (2 * _LOOK, 2 * _LOOK), interpolation=cv2.INTER_AREA)
-    line = (np.arange(2 * _LOOK) + 0.5) / (2 * _LOOK)
-    total, across, down = float(small.sum()), small.sum(0), small.sum(1)
-    mean = np.array([across @ line, down @ line]) / total
-    spread = np.sqrt(np.maximum([across @ (line - mean[0]) ** 2, down @ (line - mean[1]) ** 2], 0) / total)
-    size = np.array([w, h])
-    centre = np.array([mask.x, mask.y]) + mean * size - 0.5
-    half = np.maximum(1.9 * spread * size, 1.0)  # 1.73 for a rectangle, 2 for an ellipse
-    # Cells of the frame, found again in the small mask.
-    cells = (np.arange(_LOOK) + 0.5) * 2 / _LOOK - 1
-    spot = ((cells[:, None] * half + centre + 0.5 - (mask.x, mask.y)) / size * 2 * _LOOK).astype(np.float32) - 0.5
-    x, y = np.meshgrid(spot[:, 0], spot[:, 1])
-    cover = cv2.remap(small, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    rows, columns = np.nonzero(cover >= min(0.9, float(cover.max())))
-    chosen = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), grid * grid)).round().astype(int))
-    samples = (np.stack((columns, rows), 1)[chosen] + 0.5) * (2 / _LOOK) - 1
-    return _Frame(centre, np.diag(half), samples, cover)
-
-
-def _hull(local: Float64) -> NDArray[np.float32]:
-    """Cells inside the convex hull of some local points; all cells when they hardly enclose any."""
-    corners = np.rint((local + 1) / 2 * _LOOK - 0.5).astype(np.int32)
-    cover = np.zeros((_LOOK, _LOOK), np.float32)
-    cv2.fillConvexPoly(cover, cv2.convexHull(corners), 1.0)
-    return cover if cover.sum() > _LOOK else _FULL
-
-
-def _spread(n: int) -> Float64:
-    """Local (n * n, 2): away from the rim, where boxes show what is behind the object."""
-    line = np.linspace(-0.7, 0.7, n)
-    return np.stack([v.ravel() for v in np.meshgrid(line, line)], 1)
