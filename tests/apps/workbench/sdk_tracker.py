@@ -13,6 +13,9 @@ class Drift(BBoxTracking):
     def load_model(self, *_: Any, **__: Any) -> None:
         """There is no model."""
 
+    def load_on_device(self, *_: Any, **__: Any) -> None:
+        """Nor a device."""
+
     def initialize(self, init_rgb_image: np.ndarray, target_bbox: PredictionBBox) -> None:
         self.box = [int(value) for value in target_bbox.bbox_tlbr]
 

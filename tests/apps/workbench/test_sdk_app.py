@@ -33,9 +33,11 @@ def test_an_app_of_the_sdk_tracks(tmp_path: Path, clip: Path) -> None:
         object_id = served.call("annotation-objects.bulk.add", body).json()[0]["id"]
         figure_id = api.video.figure.create(video.id, object_id, 0, rectangle(), "rectangle")
         [task] = api.task.get_list(1)
-        deadline = time.monotonic() + 120
+        log = served.settings.data / "logs" / f"drift-{task['id']}.log"
+        deadline = time.monotonic() + 90
         while api.task.get_info_by_id(task["id"])["status"] != "started":
-            assert time.monotonic() < deadline, "the app did not start"
+            status = api.task.get_info_by_id(task["id"])["status"]
+            assert status != "error" and time.monotonic() < deadline, log.read_text()[-3000:]
             time.sleep(0.2)
         assert api.task.is_ready(task["id"])
         assert sly.nn.inference.Session(api, task["id"]).get_session_info()["task type"] == "tracking"
