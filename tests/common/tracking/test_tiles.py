@@ -42,7 +42,9 @@ def test_tiles_show_the_right_place(geometry: Geometry) -> None:
         x, y = middle + np.array(local) * frame.zoom
         spot = tile[round(y), round(x)]
         expected = frame.centre + frame.axes @ ((np.array([round(x), round(y)]) - middle) / frame.zoom)
-        np.testing.assert_allclose(where(spot), expected, atol=2.5)
+        np.testing.assert_allclose(
+            where(spot), expected, atol=4
+        )  # one colour step is 2.5 pixels, and every level rounds
 
 
 def test_large_pictures_are_reduced_and_places_stay() -> None:
