@@ -241,8 +241,9 @@ def _flow(field: Field, gray: NDArray[np.uint8]) -> tuple[F64, Bool]:
         "criteria": (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 15, 0.02),
         "flags": cv2.OPTFLOW_USE_INITIAL_FLOW,
     }
-    there, found, _ = cv2.calcOpticalFlowPyrLK(field.gray, gray, start, guess, **settings)
-    home, returned, _ = cv2.calcOpticalFlowPyrLK(gray, field.gray, there, start.copy(), **settings)
+    before = _exposed_like(field.gray, gray)
+    there, found, _ = cv2.calcOpticalFlowPyrLK(before, gray, start, guess, **settings)
+    home, returned, _ = cv2.calcOpticalFlowPyrLK(gray, before, there, start.copy(), **settings)
     error = np.hypot(*(home - start)[:, 0].T)
     good = (found.ravel() > 0) & (returned.ravel() > 0) & np.isfinite(there).all((1, 2)) & (error < 0.7)
     height, width = gray.shape
@@ -250,6 +251,17 @@ def _flow(field: Field, gray: NDArray[np.uint8]) -> tuple[F64, Bool]:
     ok[index] = good
     moved[index] = np.where(good[:, None], (there - start)[:, 0], 0.0)
     return moved, ok
+
+
+def _exposed_like(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The earlier picture with the exposure of the later one: on smooth ground flow takes a change of light for motion."""
+    blocks = (16, 12)
+    old, new = (cv2.resize(x, blocks, interpolation=cv2.INTER_AREA).astype(np.float64) for x in (before, after))
+    gain = float(np.clip(np.median((new + 1) / (old + 1)), 0.5, 2.0))
+    if abs(gain - 1) < 0.002:
+        return before
+    result: NDArray[np.uint8] = cv2.convertScaleAbs(before, alpha=gain)
+    return result
 
 
 def _consensus(field: Field, moved: F64, voter: Bool, size: tuple[int, int]) -> tuple[consensus.LocalMotion, F64, F64]:
