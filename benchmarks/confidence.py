@@ -25,9 +25,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common.errors import EngineUnavailable
 from common.geometry.measures import bounds, iou
 from common.geometry.types import Box, Geometry, Mask
+from common.trackers import registry
 from common.tracking.confidence import ConfidenceMeter
 from common.tracking.contract import Prediction, Prompt
-from common.trackers import registry
 from common.video.contract import Image
 
 WRONG = 0.5
@@ -213,7 +213,8 @@ def main() -> None:
 
         for name in dict.fromkeys(r.tracker for r in everything):
             mine = [r for r in everything if r.tracker == name]
-            plt.plot(sum((r.overlaps for r in mine), []), sum((r.scores for r in mine), []), ".", ms=3, label=name)
+            overlaps, scores = (np.concatenate([getattr(r, f) for r in mine]) for f in ("overlaps", "scores"))
+            plt.plot(overlaps, scores, ".", ms=3, label=name)
         plt.xlabel("overlap with the truth (IoU)")
         plt.ylabel("score")
         plt.legend()
