@@ -20,8 +20,8 @@ from common.trackers.boxes.patches import Array
 
 Complex = NDArray[np.complex64]
 
-_STEPS = 2
-_PENALTY = 2500.0
+_STEPS = 3
+_PENALTY = 300.0
 _PENALTY_GROWTH = 10.0
 
 

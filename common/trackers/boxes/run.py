@@ -17,7 +17,7 @@ from common.video.contract import Image
 
 CELLS = 48
 WINDOW = CELLS * features.CELL
-_STIFFNESS = 40000.0
+_STIFFNESS = 4000.0
 _SCALE_STEP = 1.03
 _ANGLE_STEP = 0.06
 _SCALE_BIAS = 0.99
@@ -30,6 +30,8 @@ _ANCHORED = 0.35
 _RENEW = 0.5
 _PATIENCE = 4
 _GUESSES = 30
+_FOUND_NEAR = 0.35
+_FOUND_FAR = 0.6
 _LOST_WINDOWS = 3
 _SPIRAL_STEPS = 60
 _GOLDEN_ANGLE = 2.399963
@@ -93,7 +95,7 @@ class CorrelationRun:
             else [np.zeros((0, 4)), *3 * [np.zeros(0)]]
         )
         found = Found(*columns)
-        held = self._anchor(pyramid, found)
+        held = self._anchor(pyramid, found, steady)
         self._accept(pyramid, found, held, steady)
 
     def _where(self, i: int, steady: Double, motion: flow.Motion) -> list[Pose]:
@@ -150,7 +152,7 @@ class CorrelationRun:
             best, pose = last, found.pose[last]
         return pose, float(peak[best]), float(found.clear[best]), float(found.memory[best])
 
-    def _anchor(self, pyramid: Pyramid, found: Found) -> Double:
+    def _anchor(self, pyramid: Pyramid, found: Found, steady: Double) -> Double:
         """Correct the poses in place by the kept pictures; returns the shares of points (n, 2) that agree."""
         s = self._state
         held = np.zeros((len(s.keys), 2))
@@ -158,9 +160,12 @@ class CorrelationRun:
             for j, kept in enumerate(s.anchors[i]):
                 shape = s.shape[i] * pose[2] / s.scale[i]
                 rest = anchor.align(kept, pyramid, pose[:2], shape, pose[3])
+                moved, growth, turn = anchor.correct(rest, pose[:2], shape, pose[3])
+                if rest.trust == 0 or (not s.hidden[i] and _stays(pose[:2] - steady[i], moved - steady[i])):
+                    continue
                 held[i, j] = rest.trust
                 if rest.trust > _ANCHORED:
-                    pose[:2], growth, turn = anchor.correct(rest, pose[:2], shape, pose[3])
+                    pose[:2] = moved
                     pose[2] *= growth
                     pose[3] += turn if s.oriented[i] else 0.0
                     break
@@ -195,21 +200,22 @@ class CorrelationRun:
         score = _confidence(found.clear / s.level[:, 0], found.memory / s.level[:, 1], found.memory, held)
         s.held = held.max(1)
         fits = (found.memory > 0.4 * s.level[:, 1]) & (s.held > 0.4)
-        seen = (found.memory > np.maximum(6.0, 0.6 * s.level[:, 1])) & (found.clear > 0.4 * s.level[:, 0])
-        back = s.hidden & (seen | fits)
+        size = np.sqrt(s.shape.prod(1))
+        guess = steady + s.velocity
+        near = np.hypot(*(found.pose[:, :2] - guess).T) < size
+        back = s.hidden & (fits | (score > np.where(near, _FOUND_NEAR, _FOUND_FAR)))
         pace = 0.05 if s.age > 5 else 0.5
         now = np.maximum(np.stack((found.clear, found.memory), 1), 1.0)
         s.level = np.where(((score > 0.5) & ~s.hidden)[:, None], (1 - pace) * s.level + pace * now, s.level)
         s.trust = np.where(s.hidden & ~back, 0.0, 0.6 * s.trust + 0.4 * score)
         s.trust[back] = score[back]
         follow = np.where(s.hidden, back, score > _COAST)
-        guess = steady + s.velocity
         pose = found.pose.copy()
         pose[~follow, :2] = guess[~follow]
         pose[~follow, 2], pose[~follow, 3] = s.scale[~follow], s.angle[~follow]
         pose[:, 2] = np.clip(pose[:, 2], 2 / np.maximum(s.shape.max(1) / s.scale, 2), 4 * max(s.size) / s.side)
         growth = pose[:, 2] / s.scale
-        s.velocity = np.where(follow[:, None], 0.5 * s.velocity + 0.5 * (pose[:, :2] - steady), 0.9 * s.velocity)
+        s.velocity = np.where(follow[:, None], 0.5 * s.velocity + 0.5 * (pose[:, :2] - steady), 0.8 * s.velocity)
         s.velocity[back] = 0
         s.centre, s.scale, s.angle = pose[:, :2].copy(), pose[:, 2].copy(), pose[:, 3].copy()
         s.shape = s.shape * growth[:, None]
@@ -251,6 +257,14 @@ class CorrelationRun:
             return Prediction(s.keys[i], oriented, score, visible)
         box = Box(np.array([x - w / 2, y - h / 2, x + w / 2, y + h / 2], np.float32))
         return Prediction(s.keys[i], box, score, visible)
+
+
+def _stays(found: Double, kept: Double) -> bool:
+    """Whether kept pictures claim that nothing moved beside the camera where the filter saw motion.
+
+    found, kept: (2,) pixels. Such points lie on the background seen around or through the object.
+    """
+    return float(np.hypot(*found)) > 1.5 and float(np.hypot(*kept)) < 0.3 * float(np.hypot(*found))
 
 
 def _confidence(clear: Double, memory: Double, likeness: Double, held: Double) -> Double:
