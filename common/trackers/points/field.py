@@ -173,7 +173,10 @@ def step(field: Field, gray: NDArray[np.uint8]) -> None:
     within = _within(new_xy, size)
     agrees = np.hypot(*(new_xy - expected).T) < np.where(certain, 1.0 + 3 * slack, 4.0)
     match = np.where(field.seen, (score > 0.6) & (core > 0.35), (score > 0.75) & (core > 0.55) & agrees)
-    carried = field.seen & flowed & (motion.weight > 1.0) & (apart < 0.7) & (score > 0.35) & (core > 0.35)
+    # Looks change: a point that flows on steadily, and is not gainsaid by its companions, is followed without its patch.
+    steady = patches.likeness(field.gray.astype(np.float32), xy0[:n], image, own) > 0.85
+    gainsaid = (motion.weight > 2.0) & (apart > 0.7 + 2 * motion.spread)
+    carried = field.seen & flowed & steady & ~gainsaid & (score > 0.2)
     seen = within & (match | carried)
     field.stale = np.where(carried & ~match, field.stale + 1, 0)
 

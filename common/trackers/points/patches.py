@@ -26,6 +26,7 @@ CENTRED: F32 = np.exp(-(OFFSETS**2).sum(1) / (2 * 5.0**2)).astype(np.float32)
 """How much each pixel of a patch matters to its point."""
 CORE: F32 = np.exp(-(OFFSETS**2).sum(1) / (2 * 2.0**2)).astype(np.float32)
 """The same for the question whether the point itself is covered."""
+_INNER: F32 = np.exp(-(OFFSETS**2).sum(1) / (2 * 3.0**2)).astype(np.float32)
 SCALE = float(RADIUS) / 2
 """Affine parameters are in units of change per SCALE pixels, so that all parameters are in pixels."""
 
@@ -150,6 +151,19 @@ def align(
     weakest = trace / 2 - np.sqrt(np.maximum(trace * trace / 4 - det, 0))
     deviation = 1.0 / np.sqrt(np.maximum(weakest, 1e-6))
     return Aligned(position, bend, score, core.astype(np.float32), fits.astype(np.float32), deviation)
+
+
+def likeness(before: F32, xy: F64, after: F32, moved: F64) -> F32:
+    """Correlation (n,) of the innermost few pixels around xy (n, 2) in one picture and around moved (n, 2) in the next."""
+    eye = np.broadcast_to(np.eye(2), (len(xy), 2, 2))
+    total = _INNER.sum()
+    old, new = sample(before, xy, eye), sample(after, moved, eye)
+    old = old - (old @ _INNER / total)[:, None]
+    new = new - (new @ _INNER / total)[:, None]
+    together = (old * new) @ _INNER / total
+    # What noise of a few grey levels does to flat ground is forgiven.
+    result: F32 = (together + 9.0) / (np.sqrt(((old * old) @ _INNER) * ((new * new) @ _INNER)) / total + 9.0)
+    return result
 
 
 def noise_level(gray: F32) -> float:
