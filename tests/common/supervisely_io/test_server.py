@@ -170,8 +170,15 @@ def test_retry_after_beyond_the_patience_is_not_waited_for() -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("0", 0.0), ("12", 12.0), ("Sun, 22 Nov 2026 10:00:30 GMT", 30.0), ("Sun, 22 Nov 2026 09:00:00 GMT", 0.0)]
-    + [("", None), ("-3", None), ("later", None)],
+    [
+        ("0", 0.0),
+        ("12", 12.0),
+        ("Sun, 22 Nov 2026 10:00:30 GMT", 30.0),
+        ("Sun, 22 Nov 2026 09:00:00 GMT", 0.0),
+        ("", None),
+        ("-3", None),
+        ("later", None),
+    ],
 )
 def test_retry_after_forms(text: str, seconds: float | None) -> None:
     assert retry_after({"retry-after": text}, datetime(2026, 11, 22, 10, tzinfo=UTC)) == seconds

@@ -1,0 +1,425 @@
+"""Whatever breaks on the way: every confirmed figure is on the server once, and what a person drew is untouched."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+import httpx
+import pytest
+
+from common.errors import ServerRefused, ServerUnreachable
+from common.supervisely_io.figures import figure, figures, figures_by_id
+from common.supervisely_io.records import FigureRecord, NewFigure, VideoRecord
+from common.supervisely_io.retry import Retry
+from common.supervisely_io.server import Server, Timeouts
+from common.supervisely_io.writer import Confirmed, FigureWriter, Mode, WriteReport
+from tests.apps.workbench.harness import Labelled, Served, rectangle
+from tests.common.supervisely_io.conftest import QUICK, Arm, Wire
+
+FRAMES = 12
+TRACK = "7d3e6c0e-0000-4000-8000-000000000001"
+
+
+@pytest.fixture
+def objects(served: Served, labelled: Labelled) -> list[int]:
+    return [labelled.add_object(served) for _ in range(3)]
+
+
+def new(object_id: int, frame: int, left: int = 5, track: str = TRACK, **more: object) -> NewFigure:
+    return NewFigure(object_id, frame, "rectangle", rectangle(left=left), track, **more)  # type: ignore[arg-type]
+
+
+def drawn(served: Served, record: VideoRecord, object_id: int, frame: int, **more: object) -> int:
+    """A figure that a person drew (or, with a trackId, that some tracker wrote)."""
+    body = {"objectId": object_id, "geometryType": "rectangle", "geometry": rectangle(), "meta": {"frame": frame}}
+    reply = served.call("figures.bulk.add", {"entityId": record.id, "figures": [body | more]})
+    return int(reply.json()[0]["id"])
+
+
+def write(
+    server: Server, record: VideoRecord, objects: Sequence[int], mode: Mode = "replace", left: int = 5
+) -> tuple[WriteReport, list[Confirmed]]:
+    confirmed: list[Confirmed] = []
+    with FigureWriter(server, record, mode=mode, on_confirmed=confirmed.append, retry=QUICK) as writer:
+        for frame in range(1, FRAMES):
+            writer.put(frame, [new(ident, frame, left, source_figure_id=77) for ident in objects])
+        assert writer.flush(20)
+        return writer.close(), confirmed
+
+
+def places(found: Sequence[FigureRecord]) -> Counter[tuple[int, int]]:
+    return Counter((f.object_id, f.frame) for f in found)
+
+
+def all_once(objects: Sequence[int]) -> Counter[tuple[int, int]]:
+    return Counter((ident, frame) for ident in objects for frame in range(1, FRAMES))
+
+
+def without_keys(method: str, request: httpx.Request) -> httpx.Request:
+    """As if the server knew nothing of keys: then nothing but looking keeps figures from being doubled."""
+    if method != "figures.bulk.add":
+        return request
+    data = json.loads(request.content)
+    for entry in data["figures"]:
+        entry.pop("key")
+    headers = {k: v for k, v in request.headers.items() if k.lower() != "content-length"}
+    return httpx.Request(request.method, request.url, headers=headers, json=data, extensions=request.extensions)
+
+
+def test_figures_carry_what_the_tool_needs(server: Server, record: VideoRecord, objects: list[int]) -> None:
+    with FigureWriter(server, record) as writer:
+        writer.put(3, [new(objects[0], 3, source_figure_id=77, score=0.876543, visible=True)])
+        writer.put(4, [new(objects[0], 4, part=0), new(objects[0], 4, left=8, part=1)])
+    found = list(figures(server, record))
+    assert [(f.frame, f.part, f.track_id, f.nn_created, f.nn_updated) for f in found] == [
+        (3, 0, TRACK, True, True),
+        (4, 0, TRACK, True, True),
+        (4, 1, TRACK, True, True),
+    ]
+    assert found[0].meta == {"frame": 3, "sourceFigureId": 77}
+    assert found[0].custom_data == {"score": 0.8765, "visible": True}
+    assert not found[0].by_person
+    one = figure(server, found[0].id)
+    assert one == found[0]
+    assert figures_by_id(server, record.dataset_id, [f.id for f in found] + [10**9]) == {f.id: f for f in found}
+
+
+def test_many_objects_go_in_few_calls(server: Server, record: VideoRecord, objects: list[int], wire: Wire) -> None:
+    with FigureWriter(server, record, mode="append") as writer:
+        for frame in range(1, FRAMES):
+            writer.put(frame, [new(ident, frame, part=part) for ident in objects for part in range(20)])
+    assert writer.report.written == 60 * (FRAMES - 1)
+    # 660 figures at 100 a call, and frames are not torn apart: one frame of 60 in each
+    assert wire.calls["figures.bulk.add"] <= FRAMES - 1
+    assert wire.calls.get("figures.list", 0) == 0, "adding alone needs no look"
+
+
+def test_more_than_a_hundred_on_one_frame(server: Server, record: VideoRecord, objects: list[int], wire: Wire) -> None:
+    with FigureWriter(server, record) as writer:
+        writer.put(1, [new(objects[0], 1, part=part) for part in range(250)])
+    assert writer.report.written == 250 == len(list(figures(server, record)))
+    assert wire.calls["figures.bulk.add"] == 3
+
+
+FAULTS = {
+    "500": {"status": 500},
+    "429": {"status": 429, "count": 2},
+    "503 after the work": {"status": 503, "when": "after"},
+    "disconnect": {"disconnect": True},
+    "disconnect after the work": {"disconnect": True, "when": "after", "count": 2},
+    "timeout": {"delay_s": 0.8},
+    "400": {"status": 400},
+    "400 after the work": {"status": 400, "when": "after"},
+}
+
+
+@pytest.mark.parametrize("keys", [True, False], ids=["keys", "no keys"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_failing_add_loses_and_doubles_nothing(
+    served: Served, record: VideoRecord, objects: list[int], arm: Arm, fault: str, keys: bool
+) -> None:
+    wire = Wire()
+    if not keys:
+        wire.before = without_keys
+    rule = {"skip": 1, **FAULTS[fault]}
+    with Server(
+        served.settings.address, served.bench.token, retry=QUICK, timeouts=Timeouts(read_s=0.5), transport=wire
+    ) as server:
+        arm("figures.bulk.add", **rule)
+        confirmed: list[Confirmed] = []
+        with FigureWriter(server, record, mode="append", on_confirmed=confirmed.append, retry=QUICK) as writer:
+            for frame in range(1, FRAMES):
+                writer.put(frame, [new(ident, frame) for ident in objects])
+                if frame in (2, 5):
+                    writer.flush(20)  # more than one request, so that the fault befalls one in the middle
+            if fault == "timeout":
+                assert writer.flush(20)
+                time.sleep(0.8)  # the slow request arrives now
+        assert places(list(figures(server, record))) == all_once(objects)
+    assert [c.frame for c in confirmed] == list(range(1, FRAMES))
+    assert all(c.written == dict.fromkeys(objects, 1) for c in confirmed)
+    assert writer.report == WriteReport(written=3 * (FRAMES - 1), doubled=writer.report.doubled)
+
+
+@pytest.mark.parametrize("fault", ["500", "429", "503 after the work", "disconnect", "400"])
+@pytest.mark.parametrize("method", ["figures.list", "figures.bulk.add", "figures.bulk.remove"])
+def test_a_failing_replacement_loses_and_doubles_nothing(
+    server: Server, record: VideoRecord, objects: list[int], arm: Arm, wire: Wire, method: str, fault: str
+) -> None:
+    wire.before = without_keys
+    write(server, record, objects, left=5)
+    first = {f.id for f in figures(server, record)}
+    if (method, fault) == ("figures.list", "400"):
+        arm(method, status=400)
+        with pytest.raises(ServerRefused):  # it cannot know what to replace, so it does nothing, and says so
+            write(server, record, objects, left=9)
+        assert {f.id for f in figures(server, record)} == first
+        return
+    arm(method, **FAULTS[fault])
+    report, confirmed = write(server, record, objects, left=9)
+    found = list(figures(server, record))
+    assert places(found) == all_once(objects)
+    assert {f.geometry["points"]["exterior"][0][0] for f in found} == {9}
+    assert first.isdisjoint(f.id for f in found)
+    assert (report.written, report.replaced, report.refused, report.undeleted) == (33, 33, 0, 0)
+    assert [c.frame for c in confirmed] == list(range(1, FRAMES))
+
+
+def test_the_same_again_changes_nothing(server: Server, record: VideoRecord, objects: list[int]) -> None:
+    """A server that knows keys answers with the old ids; removing those would lose everything."""
+    write(server, record, objects)
+    report, _ = write(server, record, objects)
+    assert places(list(figures(server, record))) == all_once(objects)
+    assert report.written == 33
+
+
+def test_only_covered_places_are_replaced(
+    server: Server, served: Served, record: VideoRecord, objects: list[int]
+) -> None:
+    a, b, _ = objects
+    other = {"trackId": "other", "nnCreated": True, "nnUpdated": True}
+    keep = [drawn(served, record, b, 2, **other), drawn(served, record, a, 9, **other)]
+    human = [drawn(served, record, a, 3), drawn(served, record, a, 4, trackId="t", nnCreated=True, nnUpdated=False)]
+    lost = drawn(served, record, a, 5, **other)
+    with FigureWriter(server, record) as writer:
+        for frame in (2, 3, 4):
+            writer.put(frame, [new(a, frame)])
+        writer.put(5, [], objects=[a])  # the object is lost there: nothing to write, and nothing may stay
+    found = {f.id: f for f in figures(server, record)}
+    assert set(keep + human) <= found.keys()
+    assert lost not in found
+    assert [(f.frame, f.track_id) for i, f in found.items() if i not in keep + human] == [(2, TRACK)]
+    assert writer.report == WriteReport(written=1, kept=2, replaced=1)
+
+
+def test_appending_leaves_everything(server: Server, served: Served, record: VideoRecord, objects: list[int]) -> None:
+    old = [drawn(served, record, objects[0], 2), drawn(served, record, objects[0], 2, trackId="other")]
+    with FigureWriter(server, record, mode="append") as writer:
+        writer.put(2, [new(objects[0], 2)])
+    assert len({f.id for f in figures(server, record)} - set(old)) == 1
+
+
+def test_bad_figures_are_counted_and_the_others_stored(
+    server: Server, record: VideoRecord, objects: list[int], wire: Wire
+) -> None:
+    bad = {3: rectangle(right=5000), 7: {"points": {"exterior": [[1.0, float("nan")], [5, 5]], "interior": []}}}
+    confirmed: list[Confirmed] = []
+    with FigureWriter(server, record, on_confirmed=confirmed.append) as writer:
+        for frame in range(1, FRAMES):
+            row = [new(ident, frame) for ident in objects[1:]]
+            geometry = bad.get(frame, rectangle())
+            writer.put(frame, [NewFigure(objects[0], frame, "rectangle", geometry, TRACK), *row])
+    report = writer.report
+    assert (report.written, report.refused) == (31, 2)
+    assert any("frame 3" in text and "leaves the frame" in text for text in report.refusals)
+    assert places(list(figures(server, record))) == all_once(objects) - Counter([(objects[0], 3), (objects[0], 7)])
+    assert [c.written.get(objects[0], 0) for c in confirmed] == [0 if f in bad else 1 for f in range(1, FRAMES)]
+    assert wire.calls["figures.bulk.add"] < 20, "the good ones must not go one by one"
+
+
+def test_where_the_new_is_refused_the_old_stays(
+    server: Server, served: Served, record: VideoRecord, objects: list[int]
+) -> None:
+    old = drawn(served, record, objects[0], 2, trackId="other", nnCreated=True, nnUpdated=True)
+    with FigureWriter(server, record) as writer:
+        writer.put(2, [NewFigure(objects[0], 2, "rectangle", rectangle(right=5000), TRACK)])
+    assert [f.id for f in figures(server, record)] == [old]
+
+
+def test_what_a_person_changed_meanwhile_is_protected(server: Server, record: VideoRecord, objects: list[int]) -> None:
+    a, b, _ = objects
+    with FigureWriter(server, record) as writer:
+        writer.put(2, [new(a, 2), new(b, 2)], made_at=1)
+        writer.flush()
+        writer.protect(a, (3, 5), since=2)
+        for frame in range(2, 8):
+            writer.put(frame, [new(a, frame), new(b, frame)], made_at=1)
+        writer.put(8, [new(a, 8)], made_at=1)
+        writer.flush()
+        writer.put(4, [new(a, 4)], made_at=2)  # made with the change in view
+    found = places(list(figures(server, record)))
+    assert {frame for ident, frame in found if ident == a} == {2, 4, 6, 7, 8}
+    assert {frame for ident, frame in found if ident == b} == set(range(2, 8))
+    assert set(found.values()) == {1}
+    assert writer.report.outdated == 3
+
+
+def test_protection_during_the_request_takes_figures_back(
+    server: Server, record: VideoRecord, objects: list[int], wire: Wire
+) -> None:
+    def edit(method: str, _: httpx.Request) -> None:
+        if method == "figures.bulk.add":
+            writer.protect(objects[0], (0, 3), since=5)
+
+    wire.after = edit
+    confirmed: list[Confirmed] = []
+    with FigureWriter(server, record, on_confirmed=confirmed.append) as writer:
+        writer.put(2, [new(objects[0], 2), new(objects[1], 2)], made_at=4)
+    assert places(list(figures(server, record))) == Counter([(objects[1], 2)])
+    assert (writer.report.outdated, writer.report.written) == (1, 1)
+    assert confirmed == [Confirmed(2, tuple(objects[:2]), {objects[1]: 1})]
+
+
+def test_an_edit_between_reading_and_removing_wins(
+    server: Server, served: Served, record: VideoRecord, objects: list[int], wire: Wire
+) -> None:
+    old = drawn(served, record, objects[0], 2, trackId="t", nnCreated=True, nnUpdated=True)
+
+    def edit(method: str, _: httpx.Request) -> None:
+        if method == "figures.bulk.add":
+            assert served.call("figures.editInfo", {"id": old, "geometry": rectangle(), "trackId": None}).ok
+
+    wire.after = edit
+    with FigureWriter(server, record) as writer:
+        writer.put(2, [new(objects[0], 2)])
+    assert old in {f.id for f in figures(server, record)}
+    assert writer.report.replaced == 0
+
+
+def test_a_request_that_arrives_late_is_swept_away(served: Served, record: VideoRecord, objects: list[int]) -> None:
+    """The client gives up waiting, sends again - and then the first request arrives after all."""
+    wire = Wire()
+    late: list[httpx.Request] = []
+
+    def delay(method: str, request: httpx.Request) -> httpx.Request:
+        request = without_keys(method, request)
+        if method == "figures.bulk.add" and not late:
+            request.read()
+            late.append(request)
+            raise httpx.ReadTimeout("too slow")
+        return request
+
+    wire.before = delay
+    with Server(served.settings.address, served.bench.token, retry=QUICK, transport=wire) as server:
+        with FigureWriter(server, record, retry=QUICK) as writer:
+            for frame in range(1, FRAMES):
+                writer.put(frame, [new(ident, frame) for ident in objects])
+            while writer.report.written < 33:
+                time.sleep(0.01)
+            wire.inner.handle_request(late[0]).read()
+            assert len(list(figures(server, record))) > 33
+            assert writer.flush(10)
+            assert places(list(figures(server, record))) == all_once(objects)
+    assert writer.report.doubled > 0
+
+
+def test_an_outage_is_reported_and_what_was_confirmed_stays(
+    server: Server, record: VideoRecord, objects: list[int], arm: Arm
+) -> None:
+    confirmed: list[Confirmed] = []
+    arm("figures.bulk.add", status=503, skip=1, count=1000)
+    writer = FigureWriter(server, record, on_confirmed=confirmed.append, retry=Retry(0.5, 0.05, 0.1), queue_frames=4)
+    writer.put(1, [new(objects[0], 1)])
+    writer.flush()
+    with pytest.raises(ServerUnreachable):
+        for frame in range(2, 100):
+            writer.put(frame, [new(objects[0], frame % FRAMES)] if frame < FRAMES else [])
+    with pytest.raises(ServerUnreachable):
+        writer.close()
+    assert [c.frame for c in confirmed] == [1]
+    assert places(list(figures(server, record))) == Counter([(objects[0], 1)])
+    assert writer.report.dropped > 0
+
+
+def test_a_bad_token_ends_it_at_once(served: Served, record: VideoRecord, objects: list[int]) -> None:
+    with Server(served.settings.address, "wrong") as server:
+        writer = FigureWriter(server, record, mode="append")
+        writer.put(1, [new(ident, 1) for ident in objects])
+        with pytest.raises(ServerRefused, match="token"):
+            writer.close()
+
+
+def test_a_removed_video_ends_it_at_once(
+    server: Server, served: Served, record: VideoRecord, objects: list[int], wire: Wire
+) -> None:
+    assert served.call("images.bulk.remove", {"imageIds": [record.id]}).ok
+    writer = FigureWriter(server, record, mode="append")
+    for frame in range(1, FRAMES):
+        writer.put(frame, [new(ident, frame) for ident in objects])
+    with pytest.raises(ServerRefused, match="removed"):
+        writer.close()
+    assert wire.calls["figures.bulk.add"] == 1
+
+
+@pytest.mark.parametrize("how", ["close", "event"])
+def test_stopping_drops_what_waits(server: Server, record: VideoRecord, objects: list[int], arm: Arm, how: str) -> None:
+    stop = threading.Event()
+    arm("figures.bulk.add", delay_s=0.3)
+    writer = FigureWriter(server, record, mode="append", stop=stop)
+    writer.put(1, [new(objects[0], 1)])
+    time.sleep(0.15)  # on its way
+    for frame in range(2, FRAMES):
+        writer.put(frame, [new(objects[0], frame)])
+    if how == "event":
+        stop.set()
+        time.sleep(0.5)
+    report = writer.close(drop=how == "close")
+    assert (report.written, report.dropped) == (1, FRAMES - 2)
+    assert len(list(figures(server, record))) == 1
+
+
+def test_a_slow_server_holds_the_tracker_back(
+    server: Server, record: VideoRecord, objects: list[int], arm: Arm
+) -> None:
+    arm("figures.bulk.add", delay_s=0.4)
+    with FigureWriter(server, record, mode="append", queue_frames=2) as writer:
+        writer.put(1, [new(objects[0], 1)])
+        time.sleep(0.1)
+        start = time.monotonic()
+        for frame in (2, 3):
+            writer.put(frame, [new(objects[0], frame)])
+        at_once = time.monotonic() - start
+        writer.put(4, [new(objects[0], 4)])
+        held_back = time.monotonic() - start
+    assert at_once < 0.1 < held_back
+    assert writer.report.written == 4
+
+
+_JOB = """
+import sys
+from common.supervisely_io.records import NewFigure
+from common.supervisely_io.server import Server
+from common.supervisely_io.videos import video
+from common.supervisely_io.writer import FigureWriter
+address, token, ident, objects = sys.argv[1], sys.argv[2], int(sys.argv[3]), [int(x) for x in sys.argv[4].split(",")]
+server = Server(address, token)
+box = {"points": {"exterior": [[2, 3], [20, 25]], "interior": []}}
+done = lambda c: print(c.frame, flush=True)
+with FigureWriter(server, video(server, ident), on_confirmed=done, queue_frames=1) as writer:
+    for frame in range(1, 12):
+        writer.put(frame, [NewFigure(o, frame, "rectangle", box, "crash") for o in objects])
+"""
+
+
+def test_a_killed_job_kept_what_it_confirmed_and_the_next_ends_the_same(
+    server: Server, served: Served, record: VideoRecord, objects: list[int], arm: Arm
+) -> None:
+    arm("figures.bulk.add", delay_s=0.1, count=1000)
+    command = [sys.executable, "-c", _JOB, served.settings.address, served.bench.token, str(record.id)]
+    command.append(",".join(map(str, objects)))
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as job:
+        assert job.stdout is not None
+        confirmed = [int(job.stdout.readline()) for _ in range(4)]
+        job.kill()
+        confirmed += [int(line) for line in job.stdout]
+    found = places(list(figures(server, record)))
+    assert all(found[ident, frame] == 1 for ident in objects for frame in confirmed)
+    served.own("DELETE", "faults")
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=60)
+    assert places(list(figures(server, record))) == all_once(objects)
+
+
+@pytest.mark.parametrize(
+    ("frame", "rows"),
+    [(2, [new(1, 3)]), (3, [new(1, 3), new(1, 3)])],
+    ids=["another frame", "twice the same part"],
+)
+def test_misuse_is_refused(server: Server, record: VideoRecord, frame: int, rows: list[NewFigure]) -> None:
+    with FigureWriter(server, record) as writer, pytest.raises(ValueError, match="figure"):
+        writer.put(frame, rows)
