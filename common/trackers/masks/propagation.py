@@ -39,18 +39,32 @@ class Motion:
         return x, y
 
 
-def dense_motion(previous: Image, current: Image) -> Motion:
-    """Flow in both directions between two pictures of one size, at least 24 pixels along each side."""
+def dense_motion(previous: Image, current: Image, pixels: int) -> Motion:
+    """Flow in both directions between two pictures of one size, at least 24 pixels along each side.
+
+    pixels: most pixels at which the flow is computed; larger pictures are reduced for it and the flow is enlarged again,
+    which costs little, as flow is smooth but for the boundary, and that is found by other means.
+    """
     flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     before, now = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (previous, current))
+    height, width = now.shape
+    factor = min(1.0, (pixels / (height * width)) ** 0.5)
+    size = (max(24, round(width * factor)), max(24, round(height * factor)))
+    reduced = size[0] < width or size[1] < height
+    if reduced:
+        before, now = (cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in (before, now))
     back = np.asarray(flow.calc(now, before, None), np.float32)
     forth = np.asarray(flow.calc(before, now, None), np.float32)
-    motion = Motion(back, np.ones(before.shape, np.float32))
+    motion = Motion(back, np.ones(now.shape, np.float32))
     returned = cv2.remap(forth, *motion._sources(), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     gap = back + returned
     error = np.einsum("hwc,hwc->hw", gap, gap)
     length = np.einsum("hwc,hwc->hw", back, back) + np.einsum("hwc,hwc->hw", returned, returned)
-    return Motion(back, np.exp(-error / (2 + 0.1 * length)))
+    trust = np.exp(-error / (2 + 0.1 * length))
+    if reduced:
+        back = cv2.resize(back, (width, height)) * np.array([width / size[0], height / size[1]], np.float32)
+        trust = cv2.resize(trust, (width, height))
+    return Motion(np.asarray(back, np.float32), np.asarray(trust, np.float32))
 
 
 def motion_evidence(motion: Motion, prior: Float, step: int = 4) -> Float:

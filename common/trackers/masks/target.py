@@ -92,7 +92,7 @@ class Segmenter:
         s = self.settings
         window = self.window(target.mask, pixels)
         picture = window.cut(image)
-        motion = dense_motion(window.cut(previous), picture)
+        motion = dense_motion(window.cut(previous), picture, max(4_000, int(s.flow_share * pixels)))
         carried = motion.warp(window.cut_mask(target.mask))
         # What has no counterpart in the previous picture was uncovered, most often by the object moving on: ground.
         prior = motion.trust * carried + (1 - motion.trust) * s.uncovered * cv2.GaussianBlur(carried, (0, 0), 6.0)
@@ -127,11 +127,11 @@ class Segmenter:
         looks, known = np.clip(features @ np.stack([weights, target.first], 1), -1.2, 1.2).T
         odds = certainty * np.log((prior + 0.02) / (1.02 - prior))
         odds += s.appearance * cv2.resize(looks.reshape(rows, columns), (window.width, window.height))
-        odds += s.motion * np.clip(moves, -s.motion_cap, s.motion_cap_up)
+        odds += s.motion * np.clip(moves, -s.motion_cap_against, s.motion_cap_for)
         label = snap_to_edges(picture, (1 / (1 + np.exp(-odds))).astype(np.float32), s.radius, s.smoothness)
         label = np.where(cv2.GaussianBlur(prior, (0, 0), 8.0) > 0.01, label, 0).astype(np.float32)
         cells = cv2.resize(np.clip(label, 0, 1), grid, interpolation=cv2.INTER_AREA).ravel()
-        support = s.gate_known * known + s.gate_moves * cv2.resize(moves, grid, interpolation=cv2.INTER_AREA).ravel()
+        support = s.gate_looks * known + s.gate_motion * cv2.resize(moves, grid, interpolation=cv2.INTER_AREA).ravel()
         inside = cells > 0.5
         sure = float((2 * cells[inside] - 1).mean()) if inside.any() else 0.0
         alike = float(known[inside].mean()) if inside.any() else -1.0
@@ -143,7 +143,7 @@ class Segmenter:
         s = self.settings
         grid = found.grid
         share = cv2.resize(found.window.cut_mask(mask), grid, interpolation=cv2.INTER_AREA).ravel()
-        chosen = slice(frame % 4, None, 4)
+        chosen = slice(frame % s.stride, None, s.stride)
         trust = np.abs(2 * found.cells - 1) * np.clip(1 + np.sign(share - 0.5) * found.support, 0, 1)
         evidence = gather(found.features[chosen], share[chosen], trust[chosen])
         return replace(
