@@ -1,0 +1,171 @@
+"""What a request wants tracked: figures of the server or of the request, read, checked, and turned into prompts."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import zlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from common.errors import EngineUnavailable, PromptInvalid, ServerRefused
+from common.geometry.clip import clip_to_frame
+from common.geometry.shapes import Polygon, Polyline, SinglePoint, Skeleton, Value, to_geometry, with_points
+from common.geometry.supervisely import from_json, known_type
+from common.geometry.types import Geometry, Points
+from common.serving.envelope import AsyncContext, TrackContext
+from common.supervisely_io.figures import figures_by_id
+from common.supervisely_io.projects import objects, project
+from common.supervisely_io.records import VideoRecord
+from common.supervisely_io.server import Server
+from common.tracking.contract import Prompt
+
+MAX_BITMAP_BYTES = 64 * 1024 * 1024
+"""A bitmap's PNG may not be larger once unpacked; such a small text can hold a picture that fills any memory."""
+MAX_BITMAP_SIDE = 32_768
+
+Bones = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Target:
+    """One object to track.
+
+    key: unique in the request. value: as drawn; results are given back in its likeness. type_name: as the request wrote it.
+    """
+
+    key: str
+    value: Value
+    type_name: str
+    object_id: int = 0
+    figure_id: int | None = None
+
+    @property
+    def prompt(self) -> Prompt:
+        return Prompt(self.key, to_geometry(self.value))
+
+    def like(self, geometry: Geometry) -> Value:
+        """A tracker's answer as the geometry type that was drawn."""
+        if isinstance(self.value, Polygon | Polyline | SinglePoint | Skeleton):
+            if not isinstance(geometry, Points):
+                raise TypeError(f"points were given and {type(geometry).__name__} came back")
+            return with_points(self.value, geometry)
+        if isinstance(geometry, Points):
+            raise TypeError("points came back for an area")
+        return geometry
+
+
+def read_value(
+    type_name: str,
+    data: Mapping[str, Any],
+    width: int,
+    height: int,
+    shapes: Collection[str],
+    bones: Bones = (),
+) -> Value:
+    """A geometry of a request. shapes: what the app serves.
+
+    Raises `PromptInvalid` for damaged JSON, `EngineUnavailable` for a type that the app does not serve.
+    """
+    name = known_type(type_name)
+    if name is None or name not in shapes:
+        raise EngineUnavailable(
+            f"This app cannot track {type_name!r}. It tracks: {', '.join(sorted(shapes))}. Choose another tracker for it."
+        )
+    if name == "bitmap":
+        _check_bitmap(data)
+    return from_json(name, data, width, height, bones)
+
+
+def in_picture(value: Value, width: int, height: int) -> bool:
+    """Whether the picture shows anything of it."""
+    return bool(clip_to_frame(value, width, height))
+
+
+def from_server(context: TrackContext, server: Server, video: VideoRecord, shapes: Collection[str]) -> list[Target]:
+    """The figures that a `/track` request names. Raises `PromptInvalid` for figures that are gone."""
+    found = figures_by_id(server, video.dataset_id, context.figure_ids)
+    missing = [str(ident) for ident in context.figure_ids if ident not in found]
+    if missing:
+        raise PromptInvalid(
+            f"Figure {', '.join(missing[:5])} does not exist any more. Draw the object again, or track the others."
+        )
+    records = [found[ident] for ident in dict.fromkeys(context.figure_ids)]
+    foreign = [str(figure.id) for figure in records if figure.video_id not in (0, video.id)]
+    if foreign:
+        raise PromptInvalid(f"Figure {', '.join(foreign[:5])} is not on video {video.id}.")
+    owner = dict(zip(context.figure_ids, context.object_ids, strict=False))
+    bones = _bones(server, video, [f.object_id for f in records if f.geometry_type == "graph"])
+    return [
+        Target(
+            str(figure.id),
+            read_value(
+                figure.geometry_type,
+                figure.geometry,
+                video.width,
+                video.height,
+                shapes,
+                bones.get(figure.object_id, ()),
+            ),
+            figure.geometry_type,
+            owner.get(figure.id, figure.object_id),
+            figure.id,
+        )
+        for figure in records
+    ]
+
+
+def from_request(context: AsyncContext, server: Server, video: VideoRecord, shapes: Collection[str]) -> list[Target]:
+    """The figures that a `/track_async` request holds."""
+    bones = _bones(server, video, [f.object_id for f in context.figures if f.geometry_type == "graph"])
+    return [
+        Target(
+            str(number),
+            read_value(
+                figure.geometry_type,
+                figure.geometry,
+                video.width,
+                video.height,
+                shapes,
+                bones.get(figure.object_id, ()),
+            ),
+            figure.geometry_type,
+            figure.object_id,
+            figure.id,
+        )
+        for number, figure in enumerate(context.figures)
+    ]
+
+
+def _bones(server: Server, video: VideoRecord, object_ids: Sequence[int]) -> dict[int, Bones]:
+    """Bones of the skeleton classes of those objects. A skeleton whose class is not to be had is tracked without."""
+    if not object_ids:
+        return {}
+    try:
+        classes = project(server, video.project_id).classes
+        owners = {found.id: found.class_id for found in objects(server, video, object_ids)}
+    except ServerRefused as error:
+        if error.status in (401, 403):
+            raise
+        return {}
+    return {ident: classes[class_id].bones for ident, class_id in owners.items() if class_id in classes}
+
+
+def _check_bitmap(data: Mapping[str, Any]) -> None:
+    """Raises `PromptInvalid` for a bitmap that would unpack to far more than any mask needs."""
+    bitmap = data.get("bitmap")
+    text = bitmap.get("data") if isinstance(bitmap, Mapping) else None
+    if not isinstance(text, str):
+        raise PromptInvalid("A bitmap has no data.")
+    try:
+        raw = base64.b64decode(text)
+    except (binascii.Error, ValueError) as error:
+        raise PromptInvalid("A bitmap's data is not base64.") from error
+    try:
+        png = zlib.decompressobj().decompress(raw, MAX_BITMAP_BYTES + 1)
+    except zlib.error:
+        png = raw
+    width, height = int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")
+    if len(png) > MAX_BITMAP_BYTES or max(width, height) > MAX_BITMAP_SIDE:
+        raise PromptInvalid("A bitmap is larger than any picture this app takes.")
