@@ -19,7 +19,6 @@ from common.supervisely_io.server import Server
 
 log = logging.getLogger(__name__)
 
-_PIECE = 1 << 18
 _PATIENCE = Retry(total_s=120.0, longest_s=10.0)
 
 
@@ -118,7 +117,7 @@ class _Fetch:
             with self._part.open("r+b" if self._part.exists() else "wb") as file:
                 file.truncate(start)
                 file.seek(start)
-                for piece in reply.iter_raw(_PIECE):
+                for piece in reply.iter_raw():  # as it comes: pieces of a set size would be lost half full
                     if self._cancelled.is_set():
                         raise Interrupted("The download was ended.")
                     file.write(piece)
