@@ -135,7 +135,8 @@ class Segmenter:
         inside = cells > 0.5
         sure = float((2 * cells[inside] - 1).mean()) if inside.any() else 0.0
         alike = float(known[inside].mean()) if inside.any() else -1.0
-        score = sure * min(1.0, max(0.0, 0.5 + 0.6 * alike))
+        # Both fall short of 1 on a perfect mask: labels are soft at the boundary, looks are learned only approximately.
+        score = max(0.0, sure) ** 0.5 * min(1.0, max(0.0, 0.3 + 0.9 * alike))
         return Candidate(window, window.paste(label), features, grid, cells, support, moves, score, alike)
 
     def update(self, target: Target, found: Candidate, mask: Mask, frame: int) -> Target:

@@ -21,6 +21,13 @@ SMALLEST_SIDE = 24
 """Least working pixels along a side: dense flow matches 8-pixel patches and needs a few of them."""
 
 
+SMALL_OBJECT = 20
+"""Working pixels along an object's shorter side below which its window is enlarged: the edge filter works at half of them."""
+
+LARGEST_SCALE = 4.0
+"""Most that a window is enlarged."""
+
+
 @dataclass(frozen=True)
 class Window:
     """A rectangle of the frame and the size at which it is worked on.
@@ -77,7 +84,8 @@ def window_around(
     """Window around a box (x0, y0, x1, y1; exclusive ends) of a frame (height, width).
 
     margin: room on each side as a share of the box's longer side; raising it follows faster motion and costs resolution.
-    margin_px: least room. pixels: most working pixels; a smaller window is worked on at full resolution.
+    margin_px: least room. pixels: most working pixels; a smaller window is worked on at full
+    resolution, that of a small object enlarged.
     """
     height, width = frame
     x0, y0, x1, y1 = box
@@ -85,7 +93,8 @@ def window_around(
     left, top = min(max(0, int(x0 - room)), width - 1), min(max(0, int(y0 - room)), height - 1)
     right, bottom = max(left + 1, min(width, int(x1 + room) + 1)), max(top + 1, min(height, int(y1 + room) + 1))
     w, h = right - left, bottom - top
-    factor = min(1.0, (pixels / (w * h)) ** 0.5)
+    enlarge = min(LARGEST_SCALE, max(1.0, SMALL_OBJECT / max(1.0, min(x1 - x0, y1 - y0))))
+    factor = min(enlarge, (pixels / (w * h)) ** 0.5)
     return Window(
         left, top, right, bottom, max(SMALLEST_SIDE, round(w * factor)), max(SMALLEST_SIDE, round(h * factor))
     )

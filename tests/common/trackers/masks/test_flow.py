@@ -177,24 +177,13 @@ def test_disconnected_parts_stay() -> None:
         assert overlap(array_of(frame[0], scene.size), masks[0]) > 0.9
 
 
-def test_small_object_in_a_large_frame() -> None:
-    scene = Scene([disc(12)], height=1080, width=1920)
-    made = [scene.at([(900 + 3 * t, 500 + t)]) for t in range(6)]
+@pytest.mark.parametrize(("side", "least"), [(3, 0.6), (5, 0.9), (12, 0.9)])
+@pytest.mark.parametrize(("height", "width"), [(120, 160), (1080, 1920)])
+def test_small_objects(side: int, least: float, height: int, width: int) -> None:
+    scene = Scene([np.ones((side, side), bool)], height=height, width=width)
+    made = [scene.at([(60 + 2 * t, 40 + t)]) for t in range(7)]
     *_, last = track(FlowTracker(), (m[0] for m in made), prompts_of(made[0][1]))
-    assert overlap(array_of(last[0], scene.size), made[-1][1][0]) > 0.8
-
-
-@pytest.mark.parametrize(
-    ("shape", "grey"),
-    [(disc(40), False), (disc(40), True), (ring(48), False)],
-    ids=["disc", "grey disc", "ring with a hole"],
-)
-def test_translation_is_followed(shape: NDArray[np.bool_], grey: bool) -> None:
-    scene = Scene([shape], grey=grey)
-    made = [scene.at([(20 + 2 * t, 20 + t)]) for t in range(31)]
-    given = list(track(FlowTracker(), (m[0] for m in made), prompts_of(made[0][1])))
-    for frame, (_, masks) in zip(given, made, strict=True):
-        assert overlap(array_of(frame[0], scene.size), masks[0]) > 0.9
+    assert overlap(array_of(last[0], scene.size), made[-1][1][0]) > least
 
 
 def test_bad_prompts_are_refused() -> None:
