@@ -142,6 +142,9 @@ class _Entry:
 
     @property
     def file(self) -> VideoFile | None:
+        """None until it is here. Raises what broke the thread that fetches it, if that was a fault of ours."""
+        if self._file is None and self._thread is not None:
+            self._thread.check()
         return self._file
 
     @property
@@ -151,7 +154,7 @@ class _Entry:
 
     def wait(self, timeout_s: float) -> VideoFile | None:
         self._settled.wait(timeout_s)
-        return self._file
+        return self.file
 
     def start(self, server: Server, record: VideoRecord) -> None:
         """Begins to fetch unless that is under way or done; after a failure it begins again."""

@@ -222,6 +222,14 @@ class Breaking(Wire):
         return response
 
 
+class Whole(httpx.SyncByteStream):
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        yield self._data
+
+
 class Damaging(Wire):
     """The first download has one wrong byte."""
 
@@ -231,7 +239,7 @@ class Damaging(Wire):
             return response
         data = bytearray(response.read())
         data[100] ^= 1
-        return httpx.Response(response.status_code, headers=response.headers, content=bytes(data))
+        return httpx.Response(response.status_code, headers=response.headers, stream=Whole(bytes(data)))
 
 
 def test_a_broken_download_goes_on_where_it_broke(
