@@ -47,7 +47,7 @@ class VideoCache:
         self._closed = threading.Event()
 
     def open(self, server: Server, record: VideoRecord) -> CachedVideo:
-        """Frames of that video, at once: single frames come from the server until the whole file is here.
+        """Frames of that video, within a quarter of a second: single frames come from the server until the file is here.
 
         The same video opened again, from any server that gives it the same hash, shares the file. Close what it returns.
         """

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from common.errors import UserError
@@ -17,6 +17,10 @@ from common.supervisely_io.server import Server
 
 log = logging.getLogger(__name__)
 
+Span = tuple[int, int]
+"""First and last frame, both within."""
+
+_MOST_SPANS = 8
 _UNDERWAY = Retry(total_s=2.0, first_s=0.1, longest_s=0.5)
 _FINAL = Retry(total_s=30.0, longest_s=4.0)
 _MOST_WARNINGS = 50
@@ -29,10 +33,10 @@ class _State:
 
     total: int
     done: int = 0
-    news: tuple[int, int] | None = None
-    """First and last frame confirmed since the last message that arrived."""
-    span: tuple[int, int] | None = None
-    """First and last frame confirmed in all."""
+    news: list[Span] = field(default_factory=list)
+    """Frames confirmed since the last message that told of them arrived."""
+    spans: list[Span] = field(default_factory=list)
+    """Frames confirmed in all."""
 
 
 class ProgressChannel:
@@ -44,7 +48,7 @@ class ProgressChannel:
     changes the last is repeated every repeat_s, because the wish to stop travels only in replies.
 
     Progress never falls, and exactly one message has current == total: the last one, sent by `finish` however the job
-    ended. frameRange ascends and holds confirmed frames only. Messages that get lost are counted, and what they told is
+    ended. frameRange ascends and holds confirmed frames only (frames confirmed in several places are told of one after another). Messages that get lost are counted, and what they told is
     part of the next.
     """
 
@@ -97,7 +101,7 @@ class ProgressChannel:
         with self._changed:
             state = self._state
             state.done += max(0, steps)
-            state.news, state.span = _widened(state.news, frame), _widened(state.span, frame)
+            state.news, state.spans = joined(state.news, (frame, frame)), joined(state.spans, (frame, frame))
             for ident in tracked:
                 self._tracked[ident] = self._tracked.get(ident, 0) + 1
 
@@ -128,7 +132,7 @@ class ProgressChannel:
             self._thread.join(1.0)
         self._thread.check()
         with self._changed:
-            return self._thread.ended and not self._given_up.is_set() and self._state.news is None
+            return self._thread.ended and not self._given_up.is_set() and not self._state.news
 
     def _run(self) -> None:
         due = time.monotonic()
@@ -147,19 +151,25 @@ class ProgressChannel:
             if finishing:
                 break
             now = time.monotonic()
-            if done != told or (not self._direct and now - heard >= self._repeat_s):
+            if done != told or self._state.news or (not self._direct and now - heard >= self._repeat_s):
                 self._send_progress(final=False)
                 told, heard = done, now
             due = now + self._every_s
+        while len(self._state.news) > 1 and self._send_progress(final=False):
+            pass  # frames in several places: the last message can tell of one
         if self._error is not None:
             self._send_error(self._error)
         self._send_progress(final=True)
 
-    def _send_progress(self, final: bool) -> None:
+    def _send_progress(self, final: bool) -> bool:
+        """One message; whether it arrived."""
         with self._changed:
             state = self._state
             here = (self._source, self._source)
-            told = (state.span if final else state.news) or here
+            if final and len(state.spans) == 1:
+                told = state.spans[0]
+            else:
+                told = state.news[0] if state.news else state.spans[-1] if final and state.spans else here
             # The tool takes current == total for the end, so only the last message may say it.
             current = state.total if final else min(state.done, state.total - 1)
             data: dict[str, Any] = {
@@ -170,16 +180,16 @@ class ProgressChannel:
             }
             if self._tracked and not self._direct:
                 data["trackedFigures"] = {str(ident): count for ident, count in self._tracked.items()}
-            sent, state.news = state.news, None
+            sent, state.news = state.news[:1], state.news[1:]
         reply = self._send("videos:fetch-figures-in-range", data, _FINAL if final else _UNDERWAY)
         if reply is None:
             with self._changed:
-                for frame in sent or ():
-                    state.news = _widened(state.news, frame)
-                if final:
-                    state.news = state.news or here
-        elif isinstance(reply, dict) and reply.get("stopped") is True:
+                for span in sent or [here] * final:
+                    state.news = joined(state.news, span)
+            return False
+        if isinstance(reply, dict) and reply.get("stopped") is True:
             self._stop.set()
+        return True
 
     def _send_error(self, message: str) -> None:
         error = {"message": message[:_TEXT_LENGTH]}
@@ -217,5 +227,19 @@ class ProgressChannel:
         return {} if reply is None else reply
 
 
-def _widened(span: tuple[int, int] | None, frame: int) -> tuple[int, int]:
-    return (frame, frame) if span is None else (min(span[0], frame), max(span[1], frame))
+def joined(spans: Sequence[Span], new: Span) -> list[Span]:
+    """Ascending spans that do not touch, with one more. Beyond `_MOST_SPANS` the two nearest become one.
+
+    >>> joined([(1, 3), (9, 9)], (4, 4)), joined([(1, 3), (5, 9)], (4, 4)), joined([(5, 5)], (1, 2))
+    ([(1, 4), (9, 9)], [(1, 9)], [(1, 2), (5, 5)])
+    """
+    result: list[Span] = []
+    for first, last in sorted([*spans, new]):
+        if result and first <= result[-1][1] + 1:
+            result[-1] = (result[-1][0], max(result[-1][1], last))
+        else:
+            result.append((first, last))
+    while len(result) > _MOST_SPANS:
+        _, place = min((result[i + 1][0] - result[i][1], i) for i in range(len(result) - 1))
+        result[place : place + 2] = [(result[place][0], result[place + 1][1])]
+    return result

@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from common.supervisely_io.progress import ProgressChannel
+from common.supervisely_io.progress import ProgressChannel, Span, joined
 from common.supervisely_io.server import Server
 from tests.apps.workbench.harness import Served
 from tests.common.supervisely_io.conftest import Arm
@@ -79,6 +82,36 @@ def test_backward_ranges_ascend(server: Server, track: str, heard: Heard) -> Non
     ranges = [r for _, _, r in progress(heard())]
     assert all(low <= high for low, high in ranges)
     assert ranges[-1] == [35, 39]
+
+
+def test_tracking_from_both_sides_tells_only_what_is_written(server: Server, track: str, heard: Heard) -> None:
+    channel = ProgressChannel(server, track, VIDEO, 40, every_s=0.02)
+    for step in range(1, 6):
+        channel.advance(step)
+        channel.advance(40 - step)
+    wait_for(lambda: len(heard()) >= 3)
+    for step in range(6, 9):
+        channel.advance(step)
+        channel.advance(40 - step)
+    channel.finish("The engine went away.")
+    told = {frame for _, _, (low, high) in progress(heard())[1:] for frame in range(low, high + 1)}
+    assert told - {0} == {*range(1, 9), *range(32, 40)}
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 4))))
+def test_spans_hold_what_was_put_in_and_stay_few(added: list[tuple[int, int]]) -> None:
+    spans: list[Span] = []
+    frames: set[int] = set()
+    exact = True
+    for first, length in added:
+        frames.update(range(first, first + length + 1))
+        spans = joined(spans, (first, first + length))
+        exact = exact and len(spans) < 8
+        assert len(spans) <= 8
+        assert all(a[0] <= a[1] < b[0] - 1 for a, b in pairwise(spans))
+    covered = {frame for first, last in spans for frame in range(first, last + 1)}
+    assert covered == frames if exact else covered >= frames
 
 
 def test_messages_are_few(server: Server, track: str, heard: Heard) -> None:
