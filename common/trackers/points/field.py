@@ -23,7 +23,7 @@ I64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 
 WINDOW = 15
-REACH = 30.0
+REACH = 40.0
 FAR_REACH = 120.0
 TOGETHER = 0.6
 """Pixels per frame that two points of one layer may stray from each other."""
@@ -32,6 +32,10 @@ NEIGHBOURS = 40
 SEARCHES = 12
 """Hidden points that are looked for per frame."""
 RESEED_EVERY = 4
+BALLISTIC = 25
+"""Frames that a hidden point without companions keeps its own velocity, as behind a pillar."""
+HOMING = 0.15
+"""Share by which a hidden point's own velocity gives way to its object's, per frame."""
 
 
 @dataclass
@@ -39,7 +43,7 @@ class Field:
     """Arrays over n queries and m = n + slots for support points. Owned and changed by one run.
 
     Of all m: xy (m, 2), velocity (m, 2), alive (m,), fresh (m,) new since neighbours were last chosen. Of the queries:
-    affine (n, 2, 2) key patch -> now, relative (n, 2) velocity against the dominant motion, seen (n,), hidden (n,) frames
+    owner (n,) number of the object, affine (n, 2, 2) key patch -> now, relative (n, 2) velocity against the dominant motion, seen (n,), hidden (n,) frames
     since last seen, stale (n,) frames of good motion with a poor match, score (n,), template (n, AREA), jacobian
     (n, AREA, 8), trust (n, AREA) per pixel 0..1, near (n, NEIGHBOURS) indices or -1, stray and age of these, searched (n,)
     frame of the last search, doubt (n,) pixels that a hidden point may be off. gray (h, w) uint8: the last picture. frame: its number.
@@ -51,6 +55,7 @@ class Field:
     fresh: Bool
     affine: F64
     relative: F64
+    owner: I64
     seen: Bool
     hidden: I64
     stale: I64
@@ -82,10 +87,11 @@ def slots_for(queries: int) -> int:
     return int(np.clip(14 * queries, 128, 320))
 
 
-def begin(gray: NDArray[np.uint8], xy: F64, trust: F32) -> Field:
+def begin(gray: NDArray[np.uint8], xy: F64, trust: F32, owner: I64) -> Field:
     """A field whose queries are xy (n, 2) on the picture gray (h, w); points outside the picture start hidden.
 
-    trust: (n, AREA) 0..1, how far each pixel around a query belongs to the same thing as the query.
+    trust: (n, AREA) 0..1, how far each pixel around a query belongs to the same thing as the query. owner: (n,) which
+    queries belong to one object.
     """
     n = len(xy)
     m = n + slots_for(n)
@@ -99,6 +105,7 @@ def begin(gray: NDArray[np.uint8], xy: F64, trust: F32) -> Field:
         fresh=np.ones(m, bool),
         affine=np.tile(np.eye(2), (n, 1, 1)),
         relative=np.zeros((n, 2)),
+        owner=owner.copy(),
         seen=within.copy(),
         hidden=np.zeros(n, np.int64),
         stale=np.zeros(n, np.int64),
@@ -191,7 +198,8 @@ def step(field: Field, gray: NDArray[np.uint8]) -> None:
     field.velocity = travelled.copy()
     field.velocity[:n][~both] = expected_move[~both]
     strayed = travelled[:n] - camera_shift
-    field.relative = np.where(both[:, None], field.relative + 0.3 * (strayed - field.relative), field.relative)
+    relative = np.where(both[:, None], field.relative + 0.3 * (strayed - field.relative), field.relative)
+    field.relative = _homing(field, relative, seen)
     field.alive[n:] = voter[n:]
 
     followed = np.where(both[:, None], travelled[:n], expected_move)
@@ -222,6 +230,31 @@ def step(field: Field, gray: NDArray[np.uint8]) -> None:
     if field.frame % RESEED_EVERY == 0:
         _reseed(field, image)
     field.gray = gray.copy()
+
+
+def _homing(field: Field, relative: F64, seen: Bool) -> F64:
+    """Relative velocities (n, 2), those of hidden queries drawn towards what the seen points of their object do nearby.
+
+    Without it a point that never comes back would fly off on its last velocity for ever.
+    """
+    hidden = np.flatnonzero(~seen & (field.hidden > BALLISTIC))
+    shown = np.flatnonzero(seen)
+    if len(hidden) == 0:
+        return relative
+    result = relative.copy()
+    pull = HOMING * np.clip((field.hidden[hidden, None] - BALLISTIC) / BALLISTIC, 0.0, 1.0)
+    target = np.zeros((len(hidden), 2))
+    if len(shown):
+        xy = field.xy
+        gap = np.hypot(*(xy[hidden, None] - xy[None, shown]).transpose(2, 0, 1))
+        weight = np.exp(-gap / FAR_REACH) * (field.owner[hidden, None] == field.owner[None, shown])
+        total = weight.sum(1, keepdims=True)
+        target = weight @ relative[shown] / np.maximum(total, 1e-9)
+        # Points that go different ways say nothing about where this one went.
+        scatter = weight @ (relative[shown] ** 2) / np.maximum(total, 1e-9) - target**2
+        pull = pull / (1.0 + np.maximum(scatter.sum(1, keepdims=True), 0.0))
+    result[hidden] += pull * (target - relative[hidden])
+    return result
 
 
 def _flow(field: Field, gray: NDArray[np.uint8]) -> tuple[F64, Bool]:

@@ -80,7 +80,8 @@ class LucasKanadeTracker:
         xy = np.concatenate([s.rest for s in shapes]) if shapes else np.zeros((0, 2))
         size = (width, height)
         trust = [outline.trust(s.rest, s.edges, size) for s in shapes] or [np.zeros((0, patches.AREA), np.float32)]
-        return LucasKanadeRun(tuple(shapes), begin(_gray(image), xy, np.concatenate(trust)))
+        owner = np.repeat(np.arange(len(shapes)), [s.count for s in shapes]).astype(np.int64)
+        return LucasKanadeRun(tuple(shapes), begin(_gray(image), xy, np.concatenate(trust), owner))
 
     def load(self, state: bytes) -> LucasKanadeRun:
         tree = unpack(state)
