@@ -8,7 +8,7 @@ import numpy as np
 
 from common.errors import PromptInvalid
 from common.geometry.types import Box, OrientedBox
-from common.trackers.boxes import anchor, features, filter, flow
+from common.trackers.boxes import anchor, colour, features, filter, flow
 from common.trackers.boxes.patches import Pyramid
 from common.trackers.boxes.run import CELLS, WINDOW, CorrelationRun, clearness
 from common.trackers.boxes.state import State
@@ -46,11 +46,13 @@ class CorrelationTracker:
         count = len(pose)
         pyramid = Pyramid(image)
         weight, target = filter.reliability(cells, CELLS), filter.wanted(cells, CELLS)
-        windows = [pyramid.crop(p[:2], d, p[4], WINDOW) for p, d in zip(pose, side, strict=True)]
-        spectra = filter.transform(features.describe(np.array(windows, np.uint8).reshape(-1, WINDOW, WINDOW, 3)))
+        crops = [pyramid.crop(p[:2], d, p[4], WINDOW) for p, d in zip(pose, side, strict=True)]
+        windows = np.array(crops, np.uint8).reshape(-1, WINDOW, WINDOW, 3)
+        spectra = filter.transform(features.describe(windows))
         filters = filter.learn(spectra, target, weight, None, np.zeros(count, np.float32))
         first = filter.only_target(filters, cells)
-        clear = clearness(filter.respond(filters, spectra), np.zeros((count, 2)))
+        maps = filter.respond(filters, spectra)
+        clear = clearness(maps, np.zeros((count, 2)))
         kept = np.array([anchor.take(pyramid, p[:2], d, p[4]) for p, d in zip(pose, shape, strict=True)], np.uint8)
         state = State(
             size=(width, height),
@@ -73,6 +75,8 @@ class CorrelationTracker:
             missing=np.zeros(count, np.int64),
             anchors=np.repeat(kept.reshape(count, 1, anchor.SIZE, anchor.SIZE), 2, 1),
             held=np.ones(count),
+            colours=colour.count(windows, (shape / side[:, None]).astype(np.float32)),
+            usual=np.maximum(maps.max((1, 2)).astype(np.float64), 1e-6),
         )
         # The same copying as after `load`: equal memory layout, hence equal rounding.
         return CorrelationRun(State.from_tree(state.to_tree()))

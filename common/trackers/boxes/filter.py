@@ -51,7 +51,7 @@ def reliability(shape: Array, cells: int) -> Array:
     dx = np.abs(offset)[None, None, :] / np.maximum(shape[:, 0], 1.0)[:, None, None]
     dy = np.abs(offset)[None, :, None] / np.maximum(shape[:, 1], 1.0)[:, None, None]
     weight = 0.1 + 12.0 * (dx**2 + dy**2)
-    weight = np.where((dx > 0.6) | (dy > 0.6), 1e3, weight)
+    weight = np.where(dx**2 + dy**2 > 0.55**2, 1e3, weight)
     shifted: Array = np.roll(weight, (-(cells // 2), -(cells // 2)), (-2, -1)).astype(np.float32)
     return shifted
 
@@ -88,13 +88,11 @@ def learn(spectra: Complex, target: Array, weight: Array, before: Complex | None
         right = wish if step == 0 else wish + penalty * other - dual
         along = np.einsum("nchw,nchw->nhw", spectra.conj(), right)[:, None]
         solved = (right - spectra * (along / (k + power))) / k
-        if step == _STEPS - 1:
-            break
         space = scipy.fft.irfft2(penalty * solved + dual, s=(cells, cells), workers=1)
         other = scipy.fft.rfft2(space / (square + penalty), workers=1)
         dual = dual + penalty * (solved - other)
         penalty *= _PENALTY_GROWTH
-    learned: Complex = solved.astype(np.complex64, copy=False)
+    learned: Complex = other.astype(np.complex64, copy=False)
     return learned
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.geometry.types import Box, OrientedBox
-from common.trackers.boxes import anchor, features, filter, flow
+from common.trackers.boxes import anchor, colour, features, filter, flow
 from common.trackers.boxes.patches import Array, Double, Pyramid
 from common.trackers.boxes.state import State
 from common.tracking.contract import Prediction
@@ -25,8 +25,10 @@ _DETOUR = 1.05
 _CHUNK = 16
 _SURE = 0.3
 _COAST = 0.05
+_COLOUR = 0.3
+_COLOUR_PACE = 0.04
 _LOST = 0.25
-_ANCHORED = 0.35
+_ANCHORED = 0.55
 _RENEW = 0.5
 _PATIENCE = 4
 _GUESSES = 30
@@ -42,10 +44,11 @@ Pose = tuple[float, float, float, float]
 
 
 class Found(NamedTuple):
-    """Poses (n, 4), responses there (n,), and their clearness by the filter of now and of the first frame (n,)."""
+    """Poses (n, 4), responses there (n,) with colour and of the filter alone, and their clearness by the filter of now and of the first frame (n,)."""
 
     pose: Double
     peak: Double
+    fit: Double
     clear: Double
     memory: Double
 
@@ -92,7 +95,7 @@ class CorrelationRun:
         columns = (
             [np.array(c, np.float64) for c in zip(*chosen, strict=True)]
             if chosen
-            else [np.zeros((0, 4)), *3 * [np.zeros(0)]]
+            else [np.zeros((0, 4)), *4 * [np.zeros(0)]]
         )
         found = Found(*columns)
         held = self._anchor(pyramid, found, steady)
@@ -133,24 +136,30 @@ class CorrelationRun:
             poses.append((float(place[0]), float(place[1]), scale, angle))
         return poses
 
-    def _choose(self, i: int, found: Found, own: Index) -> tuple[Double, float, float, float]:
+    def _choose(self, i: int, found: Found, own: Index) -> tuple[Double, float, float, float, float]:
         """Pose, response, clearness by the filter and by the first frame's, of object i among its found poses."""
         s = self._state
         k = int(own[0])
         if s.hidden[i]:
             best = int(own[np.argmax(found.memory[own] + 0.5 * found.clear[own])])
-            return found.pose[best], float(found.peak[best]), float(found.clear[best]), float(found.memory[best])
+            return (
+                found.pose[best],
+                float(found.peak[best]),
+                float(found.fit[best]),
+                float(found.clear[best]),
+                float(found.memory[best]),
+            )
         near = 5 if s.oriented[i] else 3
-        peak = found.peak
+        peak = found.fit
         best = int(own[:near][np.argmax(peak[own[:near]])])
         pose = found.pose[k].copy()
         pose[2] *= _SCALE_STEP ** _vertex(peak[k + 1] * _SCALE_BIAS, peak[k], peak[k + 2] * _SCALE_BIAS)
         if s.oriented[i]:
             pose[3] += _ANGLE_STEP * _vertex(peak[k + 3], peak[k], peak[k + 4])
         last = int(own[-1])
-        if len(own) > near and peak[last] > _DETOUR * peak[best]:
+        if len(own) > near and found.peak[last] > _DETOUR * found.peak[best]:
             best, pose = last, found.pose[last]
-        return pose, float(peak[best]), float(found.clear[best]), float(found.memory[best])
+        return pose, float(found.peak[best]), float(peak[best]), float(found.clear[best]), float(found.memory[best])
 
     def _anchor(self, pyramid: Pyramid, found: Found, steady: Double) -> Double:
         """Correct the poses in place by the kept pictures; returns the shares of points (n, 2) that agree."""
@@ -177,22 +186,31 @@ class CorrelationRun:
         parts: list[Found] = []
         for start in range(0, max(1, len(poses)), _CHUNK):
             own, pose = owner[start : start + _CHUNK], poses[start : start + _CHUNK].copy()
-            spectra = self._spectra(pyramid, pose, own)
+            windows = self._windows(pyramid, pose, own)
+            spectra = filter.transform(features.describe(windows))
             maps = filter.respond(s.filters[own], spectra)
-            shift, peak = _peaks(maps)
+            usual = s.usual[own, None, None].astype(np.float32)
+            seen = colour.presence(windows, s.colours[own], self._share(own))
+            shift, peak = _peaks((1 - _COLOUR) / usual * maps + _COLOUR * seen)
             cell = s.side[own] * pose[:, 2] / CELLS
             cos, sin = np.cos(pose[:, 3]), np.sin(pose[:, 3])
             dx, dy = shift[:, 0] * cell, shift[:, 1] * cell
             pose[:, 0] += dx * cos - dy * sin
             pose[:, 1] += dx * sin + dy * cos
             memory = filter.respond(s.first[own], spectra)
-            parts.append(Found(pose, peak, clearness(maps, shift), clearness(memory, shift)))
+            parts.append(Found(pose, peak, _near(maps, shift), clearness(maps, shift), clearness(memory, shift)))
         return Found(*(np.concatenate([getattr(p, name) for p in parts]) for name in Found._fields))
 
-    def _spectra(self, pyramid: Pyramid, poses: Double, owner: Index) -> filter.Complex:
+    def _windows(self, pyramid: Pyramid, poses: Double, owner: Index) -> NDArray[np.uint8]:
         side = self._state.side[owner] * poses[:, 2]
         windows = [pyramid.crop(p[:2], d, p[3], WINDOW) for p, d in zip(poses, side, strict=True)]
-        return filter.transform(features.describe(np.array(windows, np.uint8).reshape(-1, WINDOW, WINDOW, 3)))
+        return np.array(windows, np.uint8).reshape(-1, WINDOW, WINDOW, 3)
+
+    def _share(self, owner: Index) -> Array:
+        """Width and height of the objects as shares of their windows, float32 (n, 2)."""
+        s = self._state
+        share: Array = (s.shape[owner] / (s.side * s.scale)[owner, None]).astype(np.float32)
+        return share
 
     def _accept(self, pyramid: Pyramid, found: Found, held: Double, steady: Double) -> None:
         """Take the new poses, decide what is still seen, and learn from what surely is."""
@@ -206,6 +224,8 @@ class CorrelationRun:
         back = s.hidden & (fits | (score > np.where(near, _FOUND_NEAR, _FOUND_FAR)))
         pace = 0.05 if s.age > 5 else 0.5
         now = np.maximum(np.stack((found.clear, found.memory), 1), 1.0)
+        good = (score > 0.5) & ~s.hidden
+        s.usual = np.where(good, (1 - pace) * s.usual + pace * np.maximum(found.fit, 1e-6), s.usual)
         s.level = np.where(((score > 0.5) & ~s.hidden)[:, None], (1 - pace) * s.level + pace * now, s.level)
         s.trust = np.where(s.hidden & ~back, 0.0, 0.6 * s.trust + 0.4 * score)
         s.trust[back] = score[back]
@@ -241,7 +261,10 @@ class CorrelationRun:
         pose = np.concatenate((s.centre, s.scale[:, None], s.angle[:, None]), 1)
         for start in range(0, len(who), _CHUNK):
             part = who[start : start + _CHUNK]
-            spectra = self._spectra(pyramid, pose[part], part)
+            windows = self._windows(pyramid, pose[part], part)
+            spectra = filter.transform(features.describe(windows))
+            fresh = colour.count(windows, self._share(part))
+            s.colours[part] = (1 - _COLOUR_PACE) * s.colours[part] + _COLOUR_PACE * fresh
             stiff = np.full(len(part), _STIFFNESS, np.float32)
             s.filters[part] = filter.learn(spectra, s.target[part], s.weight[part], s.filters[part], stiff)
 
@@ -257,6 +280,17 @@ class CorrelationRun:
             return Prediction(s.keys[i], oriented, score, visible)
         box = Box(np.array([x - w / 2, y - h / 2, x + w / 2, y + h / 2], np.float32))
         return Prediction(s.keys[i], box, score, visible)
+
+
+def _near(maps: Array, at: Double) -> Double:
+    """Highest value (n,) of every map (n, c, c) within a cell of `at` (n, 2; x, y from the centre)."""
+    cells = maps.shape[-1]
+    middle = np.clip(np.round(at).astype(int) + cells // 2, 1, cells - 2)
+    step = np.arange(-1, 2)
+    rows, columns = middle[:, 1, None, None] + step[:, None], middle[:, 0, None, None] + step
+    around = maps[np.arange(len(maps))[:, None, None], rows, columns]
+    highest: Double = around.max((1, 2)).astype(np.float64)
+    return highest
 
 
 def _stays(found: Double, kept: Double) -> bool:

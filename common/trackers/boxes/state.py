@@ -24,7 +24,8 @@ class State:
     filters, first: complex64 (n, C, c, c / 2 + 1), now and of the prompt's frame. weight, target: see filter.py.
     level: (n, 2) usual clearness of both filters' responses when all is well. trust: (n,) smoothed confidence 0..1. hidden: (n,) not
     seen now. anchors: uint8 (n, 2, 96, 96), the object on the prompt's frame and on a later, sure one (see anchor.py);
-    held: (n,) smoothed share of points that agree with either. missing: (n,) frames since it was last seen. age: frames pushed.
+    held: (n,) smoothed share of points that agree with either. colours: float32 (n, 2, colours), see colour.py. usual: (n,)
+    usual height of the filter's response. missing: (n,) frames since it was last seen. age: frames pushed.
     """
 
     size: tuple[int, int]
@@ -47,6 +48,8 @@ class State:
     missing: NDArray[np.int64]
     anchors: NDArray[np.uint8]
     held: Double
+    colours: Array
+    usual: Double
     age: int = 0
 
     def to_tree(self) -> dict[str, Any]:
