@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from common.errors import FrameUnreadable, Interrupted, PromptInvalid
 from common.geometry.clip import clip_to_frame
 from common.geometry.measures import area
-from common.geometry.shapes import Polyline, Value, to_geometry
+from common.geometry.shapes import Polyline, Skeleton, Value, to_geometry
 from common.geometry.supervisely import from_json, geometry_type, to_json
 from common.serving.engine_memory import Remembered
 from common.serving.engines import Engines
@@ -106,7 +106,11 @@ def run_batch(
     for one in live:
         _note(found, one, one.track.flush())
     by_key = {column.key: column for column in columns}
-    originals = _originals(columns, memory)
+    drawn: dict[str, Value] = {key: m.drawn[key] for m, keys in kept for key in keys}
+    drawn |= {target.key: target.value for target in seen}
+    originals = {
+        column.key: Target(column.key, drawn[column.key], column.type_name) for column in columns if column.key in drawn
+    }
     last: dict[str, Value] = {key: value for m, keys in kept for key, value in m.last.items() if key in keys}
     last |= {target.key: target.value for target in seen}
     rows: list[list[Cell]] = []
@@ -120,7 +124,9 @@ def run_batch(
             row.append(cell)
         rows.append(row)
     remembered = tuple(
-        Remembered(one.engine, snapshot, reached, {key: last[key] for key in one.keys})
+        Remembered(
+            one.engine, snapshot, reached, {key: last[key] for key in one.keys}, {key: drawn[key] for key in one.keys}
+        )
         for one, snapshot in zip(live, snapshots, strict=False)
     )
     return Batch(rows, remembered, sum(len(keys) for _, keys in kept))
@@ -168,18 +174,6 @@ def _note(found: dict[tuple[int, str], Prediction], live: _Live, tracked: Sequen
             found[one.frame, one.prediction.key] = one.prediction
 
 
-def _originals(columns: Sequence[Wanted], memory: Sequence[Remembered]) -> Mapping[str, Target]:
-    """For every column something that its answers can be made in the likeness of."""
-    values = {key: value for remembered in memory for key, value in remembered.last.items()}
-    originals = {}
-    for column in columns:
-        if column.target is not None:
-            originals[column.key] = column.target
-        elif column.key in values:
-            originals[column.key] = Target(column.key, values[column.key], column.type_name)
-    return originals
-
-
 def _cell(column: Wanted, original: Target, prediction: Prediction, width: int, height: int) -> Cell:
     """What the picture shows of it, as one geometry of the type that was asked for; None when that is nothing."""
     if prediction.geometry is None:
@@ -203,9 +197,5 @@ def _extent(value: Value) -> float:
 
 def _parsed(cell: dict[str, Any], width: int, height: int, like: Value) -> Value:
     """What the caller will send back, as it will be read."""
-    bones = ()
-    edges = getattr(like, "edges", ())
-    ids = getattr(like, "ids", ())
-    if ids:
-        bones = tuple((ids[a], ids[b]) for a, b in edges)
+    bones = tuple((like.ids[a], like.ids[b]) for a, b in like.edges) if isinstance(like, Skeleton) else ()
     return from_json(geometry_type(like), cell["data"], width, height, bones)

@@ -30,13 +30,15 @@ class Remembered:
     """One tracker with the objects it follows.
 
     engine: tracker name. snapshot: of its `LiveTrack`. frame: the last one it was given. last: the value given out last
-    of every object that it still follows; what a caller must send back to continue it.
+    of every object that it still follows; what a caller must send back to continue it. drawn: the value that each was
+    started from, which what is given out resembles (a polygon that was cut at the picture's edge has other vertices).
     """
 
     engine: str
     snapshot: bytes
     frame: int
     last: Mapping[str, Value]
+    drawn: Mapping[str, Value]
 
     def __len__(self) -> int:
         return len(self.snapshot)

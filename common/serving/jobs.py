@@ -52,7 +52,8 @@ class Job:
     """One piece of work. Only the thread that runs it changes it; anybody may set `stop`.
 
     work: called once, also when the job was stopped while it waited: then it must only say goodbye.
-    done, total: steps. outcome: what `work` returned.
+    done, total: steps. ended: what `work` returned or raised. arrays: results are given as positional arrays.
+    owner: fingerprint of the caller.
     """
 
     kind: str
@@ -60,6 +61,8 @@ class Job:
     track_id: str | None = None
     video_id: int | None = None
     results: ResultStore | None = None
+    arrays: bool = False
+    owner: bytes = b""
     uuid: str = field(default_factory=lambda: uuid.uuid4().hex)
     stop: StopSignal = field(default_factory=StopSignal)
     stage: Stage = Stage.WAITING
