@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -21,6 +23,21 @@ Arm = Callable[..., None]
 QUICK = Retry(total_s=8.0, first_s=0.02, longest_s=0.2)
 
 
+class Whole(httpx.SyncByteStream):
+    """Bytes as a reply that is still to be read."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._data
+
+    @classmethod
+    def reply(cls, like: httpx.Response, data: bytes) -> httpx.Response:
+        headers = {k: v for k, v in like.headers.items() if k.lower() != "content-length"}
+        return httpx.Response(like.status_code, headers={**headers, "content-length": str(len(data))}, stream=cls(data))
+
+
 class Wire(httpx.BaseTransport):
     """The real network, which counts calls by method and lets a test see or change requests and replies."""
 
@@ -29,12 +46,15 @@ class Wire(httpx.BaseTransport):
         self.calls: dict[str, int] = {}
         self.before: Callable[[str, httpx.Request], httpx.Request] = lambda _, request: request
         self.after: Callable[[str, httpx.Request], None] = lambda *_: None
+        self.edit: Callable[[Any], Any] | None = None
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         method = request.url.path.rsplit("/", 1)[-1]
         self.calls[method] = self.calls.get(method, 0) + 1
         response = self.inner.handle_request(self.before(method, request))
         self.after(method, request)
+        if self.edit is not None:
+            return Whole.reply(response, json.dumps(self.edit(json.loads(response.read()))).encode())
         return response
 
     def close(self) -> None:
@@ -52,7 +72,7 @@ def server(served: Served, wire: Wire) -> Iterator[Server]:
         served.settings.address,
         served.bench.token,
         retry=QUICK,
-        timeouts=Timeouts(read_s=3.0),
+        timeouts=Timeouts(read_s=2.0),
         transport=wire,
     ) as it:
         yield it

@@ -26,7 +26,7 @@ from common.supervisely_io.videos import video, videos
 from common.video.contract import Image
 from common.video.video_file import VideoFile
 from tests.apps.workbench.harness import Labelled, Served, write_video
-from tests.common.supervisely_io.conftest import Arm, Wire
+from tests.common.supervisely_io.conftest import Arm, Whole, Wire
 
 BIG = 1 << 30
 
@@ -141,7 +141,7 @@ def test_no_such_frame(
 
 @pytest.mark.parametrize(
     "fault",
-    [{"status": 500}, {"status": 429}, {"disconnect": True}, {"status": 404}, {"delay_s": 4.0}],
+    [{"status": 500}, {"status": 429}, {"disconnect": True}, {"status": 404}, {"delay_s": 2.6}],
     ids=str,
 )
 def test_a_lost_frame_is_had_again(
@@ -179,7 +179,7 @@ def test_a_damaged_picture_is_asked_for_again(
         {"status": 429},
         {"disconnect": True, "count": 2},
         {"disconnect": True, "when": "after"},
-        {"delay_s": 4.0},
+        {"delay_s": 2.6},
     ],
     ids=str,
 )
@@ -222,14 +222,6 @@ class Breaking(Wire):
         return response
 
 
-class Whole(httpx.SyncByteStream):
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def __iter__(self):  # type: ignore[no-untyped-def]
-        yield self._data
-
-
 class Damaging(Wire):
     """The first download has one wrong byte."""
 
@@ -239,7 +231,7 @@ class Damaging(Wire):
             return response
         data = bytearray(response.read())
         data[100] ^= 1
-        return httpx.Response(response.status_code, headers=response.headers, stream=Whole(bytes(data)))
+        return Whole.reply(response, bytes(data))
 
 
 def test_a_broken_download_goes_on_where_it_broke(

@@ -195,7 +195,7 @@ def test_direct_messages(server: Server, track: str, heard: Heard) -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", [{"status": 400}, {"status": 500}, {"status": 429}, {"disconnect": True}, {"delay_s": 5}], ids=str
+    "fault", [{"status": 400}, {"status": 500}, {"status": 429}, {"disconnect": True}, {"delay_s": 3}], ids=str
 )
 def test_failing_messages_end_nothing_and_are_made_up_for(
     server: Server, arm: Arm, track: str, heard: Heard, fault: dict[str, object]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
+import httpx
 import pytest
 
 from common.errors import ServerRefused
@@ -52,7 +55,7 @@ def test_what_is_missing_is_added_and_the_rest_stays(server: Server, labelled: L
         {"status": 429},
         {"status": 503, "when": "after"},
         {"disconnect": True, "when": "after"},
-        {"delay_s": 3.5},
+        {"delay_s": 2.6},
     ],
     ids=str,
 )
@@ -120,6 +123,37 @@ def test_figures_by_page_while_others_go(
     without = next(figures(server, record, geometry=False))
     assert (without.geometry, without.by_person) == ({}, True)
     assert list(figures_by_id(server, record.dataset_id, ids)) == ids[10:]
+
+
+def without_id_condition(method: str, request: httpx.Request) -> httpx.Request:
+    """As if the server did not know the condition on ids and passed over it."""
+    data = json.loads(request.content)
+    if method != "figures.list":
+        return request
+    data["filter"] = [entry for entry in data["filter"] if entry["field"] != "id"]
+    headers = {k: v for k, v in request.headers.items() if k.lower() != "content-length"}
+    return httpx.Request(request.method, request.url, headers=headers, json=data, extensions=request.extensions)
+
+
+@pytest.mark.parametrize("how", ["ignores", "refuses", "no total"])
+@pytest.mark.parametrize("count", [9, 10, 11, 20, 25])
+def test_lists_of_servers_that_page_only_by_number(
+    server: Server, served: Served, labelled: Labelled, record: VideoRecord, wire: Wire, arm: Arm, how: str, count: int
+) -> None:
+    owner = labelled.add_object(served)
+    body = [
+        {"objectId": owner, "geometryType": "rectangle", "geometry": rectangle(), "meta": {"frame": n % 12}}
+        for n in range(count)
+    ]
+    ids = [e["id"] for e in served.call("figures.bulk.add", {"entityId": record.id, "figures": body}).json()]
+    if how == "ignores":
+        wire.before = without_id_condition
+    elif how == "refuses":
+        arm("figures.list", status=400, skip=1)
+    else:
+        wire.edit = lambda data: {k: v for k, v in data.items() if k != "total"}
+    asked = {"datasetId": record.dataset_id, "fields": ["id"]}
+    assert [entity["id"] for entity in entities(server, "figures.list", asked, per_page=10)] == ids
 
 
 @pytest.mark.parametrize(
