@@ -20,6 +20,7 @@ class FlowSettings:
 
     appearance, propagation, motion: weights of the three kinds of evidence, in log odds. Raising propagation keeps more
     of the last mask, mistakes included. motion_cap_for, motion_cap_against: most that gathered motion evidence may say.
+    strange: lean towards the ground where a cell looks like nothing seen so far, in units of the classifier's answer (-1..1).
     persist: share of the motion evidence kept from frame to frame. uncovered: how far pixels without a counterpart in the
     frame before are taken for the object where it was close by.
 
@@ -45,6 +46,7 @@ class FlowSettings:
     place: float = 2.0
     stride: int = 6
     appearance: float = 3.0
+    strange: float = 0.1
     propagation: float = 0.3
     motion: float = 1.0
     motion_cap_for: float = 0.0

@@ -126,7 +126,8 @@ class Segmenter:
         weights = solve(target.anchor.mixed(target.recent, 1 - s.anchor, 1 - s.anchor_ground), s.ridge)
         looks, known = np.clip(features @ np.stack([weights, target.first], 1), -1.2, 1.2).T
         odds = certainty * np.log((prior + 0.02) / (1.02 - prior))
-        odds += s.appearance * cv2.resize(looks.reshape(rows, columns), (window.width, window.height))
+        # Far from everything learned the classifier says 0. The object has been shown, the world has not: lean to ground.
+        odds += s.appearance * cv2.resize((looks - s.strange).reshape(rows, columns), (window.width, window.height))
         odds += s.motion * np.clip(moves, -s.motion_cap_against, s.motion_cap_for)
         label = snap_to_edges(picture, (1 / (1 + np.exp(-odds))).astype(np.float32), s.radius, s.smoothness)
         label = np.where(cv2.GaussianBlur(prior, (0, 0), 8.0) > 0.01, label, 0).astype(np.float32)
