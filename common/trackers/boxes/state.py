@@ -24,7 +24,7 @@ class State:
     filters, first: complex64 (n, C, c, c / 2 + 1), now and of the prompt's frame. weight, target: see filter.py.
     level: (n, 2) usual clearness of both filters' responses when all is well. trust: (n,) smoothed confidence 0..1. hidden: (n,) not
     seen now. anchors: uint8 (n, 2, 96, 96), the object on the prompt's frame and on a later, sure one (see anchor.py);
-    held: (n,) smoothed share of points that agree with either. colours: float32 (n, 2, colours), see colour.py. usual: (n,)
+    held: (n,) share of points that agree with either. colours: float32 (n, 2, colours), see colour.py. usual: (n,)
     usual height of the filter's response. missing: (n,) frames since it was last seen. age: frames pushed.
     """
 
