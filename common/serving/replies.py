@@ -33,7 +33,7 @@ def status_of(error: Exception) -> int:
     match error:
         case Rejected():
             return error.status
-        case ServerRefused(status=403 | 404):
+        case ServerRefused(status=401 | 403 | 404):
             return error.status
         case ServerUnreachable():
             return 502
