@@ -12,7 +12,7 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
-from apps.cli import demo, evaluate, models, track
+from apps.cli import demo, evaluate, models, run, track
 from common.errors import UserError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(run.run)
 app.command()(track.track)
 app.command()(demo.demo)
 app.add_typer(evaluate.app, name="evaluate")

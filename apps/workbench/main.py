@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
 import uvicorn
@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from apps.workbench import proxy
 from apps.workbench.api import faults, figures, files, instance, notify, objects, projects, tasks, videos
-from apps.workbench.bench import build
+from apps.workbench.bench import Workbench, build
 from apps.workbench.faults import FaultMiddleware
 from apps.workbench.security import write_env
 from apps.workbench.settings import Settings
@@ -64,14 +64,24 @@ def create_app(settings: Settings, apps: Sequence[AppSpec] = (), start: Sequence
     return app
 
 
-def run(settings: Settings, apps: Sequence[AppSpec] = (), start: Sequence[str] = ()) -> None:
-    """Serves until interrupted. Port 0 takes a free one. Raises `UserError` when the port is taken."""
+def run(
+    settings: Settings,
+    apps: Sequence[AppSpec] = (),
+    start: Sequence[str] = (),
+    prepare: Callable[[Workbench], None] = lambda bench: None,
+) -> None:
+    """Serves until interrupted. Port 0 takes a free one. Raises `UserError` when the port is taken.
+
+    prepare: called with the parts before the first request is answered.
+    """
     listener = _listen(settings)
     settings = replace(settings, port=listener.getsockname()[1])
     if settings.host not in {"127.0.0.1", "localhost", "::1"}:
         log.warning("the workbench can be reached from other machines at %s:%d", settings.host, settings.port)
+    app = create_app(settings, apps, start)
+    prepare(app.state.workbench)
     config = uvicorn.Config(
-        create_app(settings, apps, start),
+        app,
         # An address in an access log may hold a session token; errors are logged without addresses.
         access_log=False,
         log_level="info",
