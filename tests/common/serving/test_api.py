@@ -78,7 +78,9 @@ def test_fewer_rows_only_at_the_videos_end(client: Client, stage: Stage) -> None
 
 def test_lost_objects_are_null_and_keep_their_column(served: Served, stage: Stage, tmp_path: Path) -> None:
     with AppRunning(served, tmp_path, tracker=Drift(step=-6)) as client:
-        rows = ask(client, stage, [column("rectangle"), {"type": "rectangle", "data": OUTSIDE}, column("point")], frames=3)
+        rows = ask(
+            client, stage, [column("rectangle"), {"type": "rectangle", "data": OUTSIDE}, column("point")], frames=3
+        )
         assert [[cell is None for cell in row] for row in rows] == [[False, True, False]] * 3
         rows = ask(client, stage, [column("rectangle"), column("rectangle", 10, 1)], frames=6)
         assert rows[-1][0] is None and rows[-1][1] is not None  # 12 pixels to the left per frame
