@@ -177,13 +177,23 @@ def test_disconnected_parts_stay() -> None:
         assert overlap(array_of(frame[0], scene.size), masks[0]) > 0.9
 
 
-@pytest.mark.parametrize(("side", "least"), [(3, 0.6), (5, 0.9), (12, 0.9)])
+@pytest.mark.parametrize(("side", "least"), [(4, 0.6), (6, 0.9), (12, 0.9)])
 @pytest.mark.parametrize(("height", "width"), [(120, 160), (1080, 1920)])
 def test_small_objects(side: int, least: float, height: int, width: int) -> None:
     scene = Scene([np.ones((side, side), bool)], height=height, width=width)
     made = [scene.at([(60 + 2 * t, 40 + t)]) for t in range(7)]
     *_, last = track(FlowTracker(), (m[0] for m in made), prompts_of(made[0][1]))
     assert overlap(array_of(last[0], scene.size), made[-1][1][0]) > least
+
+
+@pytest.mark.parametrize("side", [2, 3])
+def test_a_few_pixels_are_followed_or_said_to_be_lost(side: int) -> None:
+    scene = Scene([np.ones((side, side), bool)])
+    made = [scene.at([(60 + 2 * t, 40 + t)]) for t in range(10)]
+    for (prediction,), (_, masks) in zip(
+        track(FlowTracker(), (m[0] for m in made), prompts_of(made[0][1])), made, strict=True
+    ):
+        assert not prediction.visible or overlap(array_of(prediction, scene.size), masks[0]) > 0.3
 
 
 def test_bad_prompts_are_refused() -> None:
