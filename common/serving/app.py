@@ -31,8 +31,10 @@ def create_app(app: TrackerApp, settings: ServingSettings | None = None, engines
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        # Not awaited: weights may take minutes, and the app says meanwhile that it lives but is not ready.
-        threading.Thread(target=_load, args=(service,), name="load-trackers", daemon=True).start()
+        # Weights may take minutes: the app says meanwhile that it lives but is not ready. Most trackers take a moment.
+        loading = threading.Thread(target=_load, args=(service,), name="load-trackers", daemon=True)
+        loading.start()
+        await run_in_threadpool(loading.join, service.settings.head_start_s)
         yield
         await run_in_threadpool(service.close)
 

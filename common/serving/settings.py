@@ -61,6 +61,7 @@ class ServingSettings:
     tracker to use instead of the app's own, "" for that. workers: tracking jobs at once; batch_workers: `/track-api`
     calls at once. cache_bytes: for video files. memory_bytes: for what trackers remember between batches. max_body_bytes:
     of a JSON request; max_upload_bytes: of a request with files. arrays: give `track_async` results as positional arrays.
+    head_start_s: how long the trackers may take to be ready before the app answers that they are not.
     """
 
     data: Path
@@ -74,6 +75,7 @@ class ServingSettings:
     max_body_bytes: int = 64 * MIB
     max_upload_bytes: int = 512 * MIB
     arrays: bool = False
+    head_start_s: float = 5.0
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> ServingSettings:

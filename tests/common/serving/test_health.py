@@ -56,7 +56,7 @@ def test_an_app_is_alive_before_it_is_ready(tmp_path: Path) -> None:
         go.wait(10)
         return Drift()
 
-    app = create_app(EVERYTHING, ServingSettings(tmp_path), Engines({"box": "toy"}, make))
+    app = create_app(EVERYTHING, ServingSettings(tmp_path, head_start_s=0.05), Engines({"box": "toy"}, make))
     with TestClient(app) as client:
         assert client.get("/livez").status_code == 200
         assert client.get("/readyz").status_code == 503
