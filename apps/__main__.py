@@ -7,7 +7,11 @@ everything finished so far is kept and the same command resumes.
 from __future__ import annotations
 
 import logging
+import os
 import sys
+
+# Our matrices are small: more threads cost more than they bring, and results must not depend on their number.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import typer
 from typer.exceptions import TyperException

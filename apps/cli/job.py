@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -106,21 +108,35 @@ def _track(
     job: TrackJob, journal: Journal, engine: registry.Factory, reporter: Reporter, stop: threading.Event
 ) -> Outcome:
     outcome = Outcome(False, None)
-    for work in job.passes():
-        if journal.is_done(work.step):
-            continue
-        session = TrackingSession(work, engine, job.source.info.fps)
-        if (snapshot := journal.snapshot(work.step)) is not None:
-            session.restore(snapshot)
-        sink = journal.sink(work.step)
-        name = "Tracking" if work.step > 0 else "Backward"
-        with reporter.stage(name, session.frames_total, session.frames_done) as stage:
-            result = execute(session, job.source, sink, stop_requested=stop.is_set, on_frame=stage.advance)
-        sink.save(session.save)
-        outcome = replace(outcome, stopped=result.stopped, damage=outcome.damage or result.damage)
-        if result.stopped:
-            break
-        journal.finish(work.step)
+    # Trackers of different geometries work on a frame at the same time: one thread per processor.
+    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="tracker") as pool:
+        for work in job.passes():
+            if not journal.is_done(work.step):
+                session = TrackingSession(work, engine, job.source.info.fps, pool.map)
+                result = _run_pass(session, work.step, job.source, journal, reporter, stop)
+                outcome = Outcome(result.stopped, outcome.damage or result.damage)
+                if result.stopped:
+                    break
+    return outcome
+
+
+def _run_pass(
+    session: TrackingSession,
+    step: int,
+    source: FrameSource,
+    journal: Journal,
+    reporter: Reporter,
+    stop: threading.Event,
+) -> Outcome:
+    if (snapshot := journal.snapshot(step)) is not None:
+        session.restore(snapshot)
+    sink = journal.sink(step)
+    name = "Tracking" if step > 0 else "Backward"
+    with reporter.stage(name, session.frames_total, session.frames_done) as stage:
+        outcome = execute(session, source, sink, stop_requested=stop.is_set, on_frame=stage.advance)
+    sink.save(session.save)
+    if not outcome.stopped:
+        journal.finish(step)
     return outcome
 
 

@@ -6,9 +6,10 @@ reads frames ahead, hands results to a sink, reports progress, and stops within 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import Protocol
 
 from common.errors import FrameUnreadable
@@ -17,20 +18,33 @@ from common.tracking.live import LiveTrack, Tracked
 from common.tracking.plan import Leg, Pass
 from common.tracking.snapshot import Tree, pack, unpack
 from common.video.contract import FrameSource, Image
-from common.video.prefetch import prefetch
+from common.video.numbered import numbered
+
+Concurrently = Callable[
+    [Callable[[tuple[Leg, LiveTrack]], list[Tracked]], list[tuple[Leg, LiveTrack]]], Iterable[list[Tracked]]
+]
+"""Applies a function to every active leg, in any order; results in the order of the legs."""
 
 
 class TrackingSession:
     """The legs of one pass, advanced together. Owned by one thread.
 
-    engine: gives the tracker of a name; asked once per leg. fps: of the video, 0 = unknown. Memory: the legs that are active, and the frames that their
+    engine: gives the tracker of a name; asked once per leg. fps: of the video, 0 = unknown. concurrently: `map`, or the map
+    of a pool of threads, for legs that are active on the same frame; results do not depend on it. Memory: the legs that are active, and the frames that their
     trackers hold back; nothing that was given out is kept.
     """
 
-    def __init__(self, work: Pass, engine: Callable[[str], Tracker], fps: float = 0.0) -> None:
+    def __init__(
+        self,
+        work: Pass,
+        engine: Callable[[str], Tracker],
+        fps: float = 0.0,
+        concurrently: Concurrently = map,
+    ) -> None:
         self._work = work
         self._engine = engine
         self._fps = fps
+        self._concurrently = concurrently
         self._active: list[tuple[Leg, LiveTrack]] = []
         self._stretches = work.intervals()
         self._next: int | None = self._stretches[0][0]
@@ -59,26 +73,21 @@ class TrackingSession:
                 continue
             yield max(first, self._next, key=lambda frame: frame * step), last + step
 
-    def step(self, frame: int, image: Image, read: Callable[[int], Image]) -> list[Tracked]:
+    def step(self, frame: int, image: Image | None, read: Callable[[int], Image]) -> list[Tracked]:
         """Frame `frame` of the video is `image`: what became final, ordered by frame within each leg.
 
-        read: any frame of the video, for the exemplars of a leg that starts here.
+        image: None = the frame cannot be had; legs under way go on with the next one, a leg that should start here does
+        not run. read: any frame of the video, for the exemplars of a leg that starts here.
         """
         final: list[Tracked] = []
         for leg, live in self._active:
-            given = live.push(frame, image) + (live.flush() if frame == leg.end else [])
+            given = live.push(frame, image) if image is not None else []
+            given += live.flush() if frame == leg.end else []
             final += [t for t in given if t.frame * leg.step <= leg.ends[t.prediction.key] * leg.step]
         self._active = [(leg, live) for leg, live in self._active if leg.end != frame]
-        self._active += [(leg, self._start(leg, image, read)) for leg in self._work.legs if leg.start == frame]
+        if image is not None:
+            self._active += [(leg, self._start(leg, image, read)) for leg in self._work.legs if leg.start == frame]
         self._next = self._successor(frame)
-        return final
-
-    def cut(self) -> list[Tracked]:
-        """The next frame of this stretch cannot be had: what was held back. The legs under way end here."""
-        final: list[Tracked] = []
-        for leg, live in self._active:
-            final += [t for t in live.flush() if t.frame * leg.step <= leg.ends[t.prediction.key] * leg.step]
-        self._active = []
         return final
 
     def save(self) -> bytes:
@@ -94,7 +103,10 @@ class TrackingSession:
         self._active = [(leg, LiveTrack.load(self._engine(leg.engine), state)) for leg, state in legs]
 
     def _start(self, leg: Leg, image: Image, read: Callable[[int], Image]) -> LiveTrack:
-        exemplars = [Exemplar(read(frame), prompts) for frame, prompts in leg.exemplars]
+        exemplars = []
+        for frame, prompts in leg.exemplars:
+            with suppress(FrameUnreadable):  # counted when the stream comes to it
+                exemplars.append(Exemplar(read(frame), prompts))
         return LiveTrack.start(self._engine(leg.engine), image, leg.prompts, exemplars, self._fps)
 
     def _successor(self, frame: int) -> int | None:
@@ -107,6 +119,10 @@ class TrackingSession:
         return None
 
 
+def _wanted(leg: Leg, given: Sequence[Tracked]) -> list[Tracked]:
+    return [t for t in given if t.frame * leg.step <= leg.ends[t.prediction.key] * leg.step]
+
+
 class Sink(Protocol):
     """Where results go: a journal on disk, a Supervisely server, a list in a test."""
 
@@ -117,7 +133,7 @@ class Sink(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a pass ended. stopped: somebody asked for it. damage: why frames at its far end could not be had, or None."""
+    """How a pass ended. stopped: somebody asked for it. damage: why frames could not be had, or None."""
 
     stopped: bool
     damage: str | None
@@ -133,20 +149,24 @@ def execute(
 ) -> Outcome:
     """Run the pass to its end, or until `stop_requested` says so (asked once per frame, before the frame is tracked).
 
-    Frames are decoded ahead of the tracker. A frame that cannot be decoded ends the stretch that it is in; what was
-    tracked before it is kept. Errors of trackers and sinks pass through.
+    Frames are decoded ahead of the tracker. A frame that cannot be decoded is left out: it has no results, and tracking goes
+    on behind it. Errors of trackers and sinks pass through.
     """
-    damage: str | None = None
+    first: FrameUnreadable | None = None
+    missing = 0
+
+    def outcome(stopped: bool) -> Outcome:
+        more = f" {missing - 1} more cannot be had." if missing > 1 else ""
+        return Outcome(stopped, f"{first}{more}" if first else None)
+
     for start, stop in session.remaining():
-        step = 1 if stop > start else -1
-        with closing(prefetch(source.stream(start, stop))) as frames:
-            try:
-                for frame, image in zip(range(start, stop, step), frames, strict=False):
-                    if stop_requested():
-                        return Outcome(True, damage)
-                    sink.put(session.step(frame, image, source.read), session.save)
-                    on_frame()
-            except FrameUnreadable as error:
-                damage = str(error)
-                sink.put(session.cut(), session.save)
-    return Outcome(False, damage)
+        with closing(numbered(source, start, stop)) as frames:
+            for frame, image in frames:
+                if stop_requested():
+                    return outcome(True)
+                if isinstance(image, FrameUnreadable):
+                    first, missing = first or image, missing + 1
+                found = session.step(frame, None if isinstance(image, FrameUnreadable) else image, source.read)
+                sink.put(found, session.save)
+                on_frame()
+    return outcome(False)
