@@ -9,6 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from common.video.reader import open_source
 
 MOMENTS = (0, 25, 50, 75, 100, 135)
