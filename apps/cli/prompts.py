@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -15,12 +15,15 @@ from common.errors import PromptInvalid
 from common.geometry.annotation import AnnotatedObject, Figure, find_meta, read_annotation, read_meta
 from common.geometry.measures import intersects_frame
 from common.geometry.meta import ObjectClass, ProjectMeta
-from common.geometry.shapes import SinglePoint, Value, to_geometry
+from common.geometry.shapes import Shape, SinglePoint, Skeleton, Value, to_geometry, to_points, with_points
 from common.geometry.supervisely import geometry_type
 from common.geometry.types import Box, Geometry, Mask, Points
 from common.tracking.contract import GeometryKind, Prompt
 from common.tracking.plan import KeyFigure
 from common.video.contract import VideoInfo
+
+Make = tuple[int, tuple[tuple[int, int], ...]]
+"""Number of points, and the edges between them."""
 
 _AT = re.compile(r"^(?P<value>.*?)(?:@(?P<frame>\d+))?$", re.DOTALL)
 
@@ -29,14 +32,31 @@ _AT = re.compile(r"^(?P<value>.*?)(?:@(?P<frame>\d+))?$", re.DOTALL)
 class Label:
     """What a tracked object is called, and how its results are given back.
 
-    name: for people. class_name: in the annotation. value: as it was drawn, the template of what is written. annotated:
-    the object of the annotation that it belongs to; several tracked objects may share one (parts drawn on one frame).
+    name: for people. class_name: in the annotation. value: as it was drawn first. annotated: the object of the annotation
+    that it belongs to; several tracked objects may share one (parts drawn on one frame). templates: what is written when
+    points come back, by number of points and edges: a polygon may have more vertices on one key figure than on another.
     """
 
     name: str
     class_name: str
     value: Value
     annotated: AnnotatedObject
+    templates: dict[Make, Shape] = field(default_factory=dict, compare=False)
+
+    def learn(self, value: Value, frame: int) -> None:
+        """Take in a further key figure. Raises `PromptInvalid` when it does not fit the others."""
+        if type(value) is not type(self.value):
+            raise PromptInvalid(f"{self.name} is drawn as different geometries; use one for each object.")
+        if isinstance(value, Shape):
+            known = self.templates.setdefault(_make(to_points(value)), value)
+            if isinstance(value, Skeleton) and isinstance(known, Skeleton) and value.ids != known.ids:
+                raise PromptInvalid(
+                    f"{self.name} has other nodes on frame {frame} than before; keep its nodes, disabled where hidden."
+                )
+
+    def drawn(self, geometry: Geometry) -> Value:
+        """A tracker's geometry as what the person drew."""
+        return with_points(self.templates[_make(geometry)], geometry) if isinstance(geometry, Points) else geometry
 
 
 @dataclass(frozen=True)
@@ -55,6 +75,10 @@ class PromptFlags:
     boxes: Sequence[str] = ()
     masks: Sequence[str] = ()
     points: Sequence[str] = ()
+
+
+def _make(points: Points) -> Make:
+    return len(points.xy), points.edges
 
 
 def kind_of(geometry: Geometry) -> GeometryKind:
@@ -81,6 +105,7 @@ def gather(annotation: Path | None, flags: PromptFlags, info: VideoInfo) -> Prom
         object_class = ObjectClass.of(name, value)
         classes.setdefault(name, object_class)
         labels[key] = Label(f"{name} {key}", name, value, AnnotatedObject(key, name))
+        labels[key].learn(value, frame)
         figures.append(KeyFigure(frame, Prompt(key, to_geometry(value))))
     check(figures, info)
     return Prompts(figures, labels, ProjectMeta.of(classes.values()))
@@ -128,8 +153,7 @@ def _add_annotation(
                 labels[key] = Label(f"{annotated.class_name} {key}", annotated.class_name, value, annotated)
                 known = meta.classes.get(annotated.class_name)
                 classes.setdefault(annotated.class_name, known or ObjectClass.of(annotated.class_name, value))
-            if type(value) is not type(labels[key].value):
-                raise PromptInvalid(f"{labels[key].name} is drawn as different geometries; use one for each object.")
+            labels[key].learn(value, frame)
             figures.append(KeyFigure(frame, Prompt(key, to_geometry(value))))
     if not figures:
         raise PromptInvalid(f"{path.name} has no figures drawn by a person; draw at least one to track from.")

@@ -23,14 +23,14 @@ import numpy as np
 from apps.cli.overlay import Overlay
 from apps.cli.progress import Reporter
 from apps.cli.prompts import Label, Prompts
+from common.errors import FrameUnreadable
 from common.geometry.annotation import AnnotationWriter, Figure
 from common.geometry.measures import bounds
-from common.geometry.shapes import with_points
 from common.geometry.types import Box, Mask, OrientedBox, Points
 from common.tracking.journal import Journal, Result
 from common.tracking.review import ReviewQueue, ReviewSettings, Suggestion
 from common.video.contract import FrameSource
-from common.video.prefetch import prefetch
+from common.video.numbered import numbered
 from common.video.writer import VideoWriter
 
 REVIEW_LIMIT = 20
@@ -98,9 +98,8 @@ def _figures(results: list[Result], labels: Mapping[str, Label]) -> Iterator[Fig
         geometry, label = result.prediction.geometry, labels[result.prediction.key]
         if geometry is None or not result.prediction.visible:
             continue
-        value = with_points(label.value, geometry) if isinstance(geometry, Points) else geometry
         score = None if result.labelled else result.prediction.score
-        yield Figure(label.annotated.key, value, predicted=not result.labelled, score=score)
+        yield Figure(label.annotated.key, label.drawn(geometry), predicted=not result.labelled, score=score)
 
 
 def _mot_line(result: Result, number: int, xyxy: np.ndarray, class_number: int) -> str:
@@ -218,19 +217,21 @@ def _write_overlay(
     overlay = Overlay({key: label.name for key, label in labels.items()}, info.fps, info.frames)
     rows = journal.results()
     pending = next(rows, None)
+    blank = np.zeros((info.height, info.width, 3), np.uint8)  # stands for a frame that cannot be had
     with (
         reporter.stage("Overlay", last - first + 1) as stage,
         VideoWriter(out / "overlay.mp4", info.width, info.height, info.fps) as video,
-        closing(prefetch(source.stream(first, last + 1))) as frames,
+        closing(numbered(source, first, last + 1)) as frames,
     ):
-        for frame, image in zip(range(first, last + 1), frames, strict=False):
+        for frame, image in frames:
             if stop.is_set():
                 video.abandon()
                 return
             results: list[Result] = []
             if pending is not None and pending[0].frame == frame:
                 results, pending = pending, next(rows, None)
-            video.write(overlay.draw(image, frame, results))
+            picture = blank if isinstance(image, FrameUnreadable) else image
+            video.write(overlay.draw(picture, frame, results))
             stage.advance()
 
 

@@ -34,6 +34,11 @@ class FusionSettings:
             raise ValueError(f"0 <= differ < agree <= 1 and point_reach > 0, got {self}")
 
 
+def blendable(a: Geometry | None, b: Geometry | None) -> bool:
+    """False for two point sets of different make: a person who adds a vertex on one key figure leaves nothing to blend."""
+    return not (isinstance(a, Points) and isinstance(b, Points)) or (len(a.xy), a.edges) == (len(b.xy), b.edges)
+
+
 def fuse(
     forward: Prediction, backward: Prediction, position: float, settings: FusionSettings | None = None
 ) -> Prediction:
@@ -87,7 +92,7 @@ def fuse(
 
 def _fuse_points(a: Points, b: Points, share: float, settings: FusionSettings) -> tuple[Points, float]:
     """Point by point: blended where both are near, else the more trusted side; a hidden point yields to a visible one."""
-    if len(a.xy) != len(b.xy) or a.edges != b.edges:
+    if not blendable(a, b):
         raise ValueError(f"cannot fuse {len(a.xy)} points with {len(b.xy)}, or with points joined by other edges")
     off = np.linalg.norm(a.xy.astype(np.float64) - b.xy, axis=1)
     overlap = 1 / (1 + (off / settings.point_reach) ** 2)

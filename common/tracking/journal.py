@@ -18,7 +18,7 @@ from types import TracebackType
 from common.errors import OutputUnusable
 from common.geometry import codec
 from common.tracking.contract import Prediction
-from common.tracking.fusion import fuse
+from common.tracking.fusion import blendable, fuse
 from common.tracking.live import Tracked
 from common.tracking.plan import KeyFigure, gaps
 
@@ -167,7 +167,10 @@ class Journal:
         self._write(frame, prediction, step)
         if other is not None:
             forward, backward = (prediction, other) if step > 0 else (other, prediction)
-            self._write(frame, fuse(forward, backward, (frame - gap[0]) / (gap[1] - gap[0])), 0)
+            position = (frame - gap[0]) / (gap[1] - gap[0])
+            nearer = forward if position < 0.5 else backward
+            alike = blendable(forward.geometry, backward.geometry)
+            self._write(frame, fuse(forward, backward, position) if alike else nearer, 0)
 
 
 class JournalSink:

@@ -30,8 +30,8 @@ class TrackingSession:
     """The legs of one pass, advanced together. Owned by one thread.
 
     engine: gives the tracker of a name; asked once per leg. fps: of the video, 0 = unknown. concurrently: `map`, or the map
-    of a pool of threads, for legs that are active on the same frame; results do not depend on it. Memory: the legs that are active, and the frames that their
-    trackers hold back; nothing that was given out is kept.
+    of a pool of threads, for legs that are active on the same frame; results do not depend on it. Memory: the legs that are
+    active, and the frames that their trackers hold back; nothing that was given out is kept.
     """
 
     def __init__(
@@ -79,11 +79,14 @@ class TrackingSession:
         image: None = the frame cannot be had; legs under way go on with the next one, a leg that should start here does
         not run. read: any frame of the video, for the exemplars of a leg that starts here.
         """
-        final: list[Tracked] = []
-        for leg, live in self._active:
+
+        def advance(active: tuple[Leg, LiveTrack]) -> list[Tracked]:
+            leg, live = active
             given = live.push(frame, image) if image is not None else []
             given += live.flush() if frame == leg.end else []
-            final += [t for t in given if t.frame * leg.step <= leg.ends[t.prediction.key] * leg.step]
+            return [t for t in given if t.frame * leg.step <= leg.ends[t.prediction.key] * leg.step]
+
+        final = list(chain.from_iterable(self._concurrently(advance, self._active)))
         self._active = [(leg, live) for leg, live in self._active if leg.end != frame]
         if image is not None:
             self._active += [(leg, self._start(leg, image, read)) for leg in self._work.legs if leg.start == frame]
@@ -117,10 +120,6 @@ class TrackingSession:
             if first * step <= frame * step < last * step:
                 return frame + step
         return None
-
-
-def _wanted(leg: Leg, given: Sequence[Tracked]) -> list[Tracked]:
-    return [t for t in given if t.frame * leg.step <= leg.ends[t.prediction.key] * leg.step]
 
 
 class Sink(Protocol):

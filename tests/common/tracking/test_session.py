@@ -5,9 +5,10 @@ import random
 import numpy as np
 import pytest
 
-from common.geometry.types import Box
-from common.tracking.contract import Prompt
+from common.geometry.types import Box, Points
+from common.tracking.contract import Prediction, Prompt
 from common.tracking.journal import Journal
+from common.tracking.live import Tracked
 from common.tracking.plan import Direction, KeyFigure, plan
 from common.tracking.session import TrackingSession, execute
 from tests.common.tracking.toys import DotTracker, DotVideo
@@ -68,13 +69,38 @@ def test_stops_before_the_next_frame():
     assert sink.rows[-1] == (7, "a")
 
 
-def test_frames_that_cannot_be_read_end_the_stretch_and_keep_the_rest():
-    video, sink = DotVideo(100, broken_from=30), ListSink()
-    (work,) = passes(key_figures(a=[0]), video)
-    outcome = execute(TrackingSession(work, lambda name: DotTracker()), video, sink)
+@pytest.mark.parametrize("lookahead", [0, 3])
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+@pytest.mark.parametrize(
+    ("broken", "says"),
+    [
+        ([30], "frame 30 cannot be read"),
+        ([0, 59], "cannot be read"),  # where legs end
+        ([30, 31, 32], "cannot be read 2 more cannot be had."),
+        (range(31, 60), "28 more"),
+    ],
+)
+def test_frames_that_cannot_be_read_are_left_out_and_the_rest_is_tracked(broken, says, direction, lookahead):
+    video, sink = DotVideo(60, broken), ListSink()
+    start = 1 if direction == "forward" else 29
+    (work,) = passes(key_figures(a=[start]), video, direction)
+    outcome = execute(TrackingSession(work, lambda name: DotTracker(lookahead)), video, sink)
+    way = range(start + 1, 60) if direction == "forward" else range(start - 1, -1, -1)
+    if met := set(way) & set(broken):
+        assert outcome.damage is not None
+        assert says in outcome.damage or len(met) < len(broken)
     assert not outcome.stopped
-    assert outcome.damage == "frame 30 cannot be read"
-    assert sink.rows[-1] == (29, "a")
+    assert sink.rows == [(f, "a") for f in way if f not in broken]
+
+
+def test_a_leg_that_starts_on_a_broken_frame_costs_only_itself():
+    video, sink, tracker = DotVideo(40, [10]), ListSink(), DotTracker()
+    for work in passes(key_figures(a=[0], b=[10], c=[0, 10, 20], d=[15]), video):
+        execute(TrackingSession(work, lambda name: tracker), video, sink)
+    after = {key: [f for f, k in sink.rows if k == key and f > 20] for key in "abcd"}
+    assert after == {"a": [*range(21, 40)], "b": [], "c": [*range(21, 40)], "d": [*range(21, 40)]}
+    assert 10 not in {f for f, _ in sink.rows}
+    assert {f for f, k in sink.rows if k == "c"} >= {*range(1, 10), *range(11, 20)}
 
 
 def test_frames_between_stretches_are_not_decoded():
@@ -159,3 +185,19 @@ def test_between_two_key_figures_both_sides_are_fused(tmp_path):
     assert [row.frame for row in rows if row.labelled] == [0, 20]
     for row in rows:
         np.testing.assert_allclose(row.prediction.geometry.xyxy[0], row.frame, atol=1e-4)
+
+
+@pytest.mark.parametrize(("later", "fits"), [(3, True), (5, False)])
+def test_key_figures_with_other_numbers_of_points_meet_in_the_middle(tmp_path, later, fits):
+    def points(count: int, x: float) -> Points:
+        return Points(np.column_stack((np.full(count, x), np.arange(count))))
+
+    figures = [KeyFigure(0, Prompt("a", points(3, 0))), KeyFigure(10, Prompt("a", points(later, 0)))]
+    with Journal(tmp_path / "j.sqlite", "job", figures) as journal:
+        for step, count, x in ((1, 3, 0.0), (-1, later, 1.0)):
+            sink = journal.sink(step)
+            sink.put([Tracked(f, Prediction("a", points(count, x), 0.9, True)) for f in range(1, 10)], lambda: b"")
+        counts = [len(row.prediction.geometry.xy) for (row,) in journal.results()]
+        blended = [float(row.prediction.geometry.xy[0, 0]) not in (0, 1) for (row,) in journal.results()]
+    assert counts == [3] * 5 + [later] * 6
+    assert any(blended) == fits

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
@@ -14,15 +14,15 @@ from common.video.contract import Image, VideoInfo
 
 
 class DotVideo:
-    """Frame n shows a dot of brightness 200 at (n % 50, 7). broken_from: frames from there on cannot be read."""
+    """Frame n shows a dot of brightness 200 at (n % 50, 7). broken: frames that cannot be read."""
 
-    def __init__(self, frames: int, broken_from: int | None = None) -> None:
+    def __init__(self, frames: int, broken: Collection[int] = ()) -> None:
         self.info = VideoInfo(frames, 64, 16, 25.0, name="dots")
-        self._broken = frames if broken_from is None else broken_from
+        self._broken = broken
         self.served = 0
 
     def read(self, index: int) -> Image:
-        if not 0 <= index < min(self.info.frames, self._broken):
+        if not 0 <= index < self.info.frames or index in self._broken:
             raise FrameUnreadable(f"frame {index} cannot be read", index)
         self.served += 1
         image = np.zeros((16, 64, 3), np.uint8)
