@@ -53,7 +53,7 @@ class Job:
 
     work: called once, also when the job was stopped while it waited: then it must only say goodbye.
     done, total: steps. ended: what `work` returned or raised. arrays: results are given as positional arrays.
-    owner: fingerprint of the caller.
+    owner: fingerprint of the caller. asked: the request, to know it again when it is sent twice.
     """
 
     kind: str
@@ -63,6 +63,7 @@ class Job:
     results: ResultStore | None = None
     arrays: bool = False
     owner: bytes = b""
+    asked: object = None
     uuid: str = field(default_factory=lambda: uuid.uuid4().hex)
     stop: StopSignal = field(default_factory=StopSignal)
     stage: Stage = Stage.WAITING

@@ -60,6 +60,7 @@ class Service:
         self._servers: OrderedDict[bytes, Server] = OrderedDict()
         self._videos: VideoCache | None = None
         self._lock = threading.Lock()
+        self._starting = threading.Lock()
 
     @property
     def videos(self) -> VideoCache:
@@ -101,7 +102,7 @@ class Service:
     # --- tracking jobs -----------------------------------------------------------------------------------------------------
 
     def track(self, envelope: Envelope) -> Job:
-        """`/track`. Raises `Rejected`, ValidationError - after telling the annotation tool, if it can be told."""
+        """`/track`; the same request again, while its job runs, is the same job. Raises `Rejected`, ValidationError - after telling the annotation tool, if it can be told."""
         caller = self.caller(envelope)
         server = self.server(caller)
         try:
@@ -109,7 +110,14 @@ class Service:
         except ValidationError as error:
             self._tell_refusal(server, envelope, problem(error))
             raise
-        job = Job("track", _later, asked.track_id, asked.video_id, owner=caller.fingerprint)
+        with self._starting:
+            twin = self._twin("track", asked, asked.track_id, caller)
+            if twin is not None:
+                return twin
+            return self._start_track(asked, server, caller)
+
+    def _start_track(self, asked: TrackContext, server: Server, caller: Caller) -> Job:
+        job = Job("track", _later, asked.track_id, asked.video_id, owner=caller.fingerprint, asked=asked)
         self._submit(
             job,
             server,
@@ -120,6 +128,14 @@ class Service:
             lambda record, size, stored: FigureOutput(server, record, size, asked.track_id, job, stored),
         )
         return job
+
+    def _twin(self, kind: str, asked: Session, track_id: str, caller: Caller) -> Job | None:
+        """The job of the same request, when that is under way: a caller who got no answer sends it again."""
+        for job in self.jobs.of_track(track_id):
+            same = job.kind == kind and job.asked == asked and job.owner == caller.fingerprint
+            if same and job.active and not job.stop.is_set():
+                return job
+        return None
 
     def track_async(self, envelope: Envelope, teller: Teller | None = None) -> Job:
         """`/track_async`; `/track_stream` brings a teller of its own. Raises as `track` does."""

@@ -158,6 +158,21 @@ def test_a_job_in_line_can_be_seen_and_stopped(served: Served, stage: Stage, tmp
         stage.wait_final(first, 5)
 
 
+def test_the_same_request_sent_again_is_the_same_job(served: Served, stage: Stage, tmp_path: Path) -> None:
+    with AppRunning(served, tmp_path, tracker=Drift(delay_s=0.05)) as client:
+        drawn, track = stage.draw("rectangle"), new_track()
+        replies = [client.track(stage, [drawn], track, frames=10) for _ in range(3)]
+        assert len({reply.headers["x-inference-request-uuid"] for reply in replies}) == 1
+        other = client.track(stage, [stage.draw("point", 0, 1)], track, frames=2)
+        assert other.headers["x-inference-request-uuid"] != replies[0].headers["x-inference-request-uuid"]
+        wait_until(lambda: client.get("jobs").json()["running"] == 0)
+        assert sorted(f["meta"]["frame"] for f in stage.figures([drawn[0]], track)) == list(range(1, 11))
+        again = client.track(stage, [drawn], track, frames=10)
+        assert again.headers["x-inference-request-uuid"] != replies[0].headers["x-inference-request-uuid"]
+        wait_until(lambda: client.get("jobs").json()["running"] == 0)
+        assert sorted(f["meta"]["frame"] for f in stage.figures([drawn[0]], track)) == list(range(1, 11))
+
+
 def test_jobs_at_once_give_what_they_give_alone(client: Client, stage: Stage) -> None:
     def geometries(object_id: int, track: str) -> dict[int, object]:
         return {f["meta"]["frame"]: f["geometry"] for f in stage.figures([object_id], track)}
