@@ -1,0 +1,111 @@
+"""Everything that a labeler is told, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+NOTHING_TO_TRACK = (
+    "No settings for selected geometries. Tracking stopped. Choose a tracker for them in the Auto Track app, or select "
+    "objects that have a figure on this frame."
+)
+NOTHING_TO_INTERPOLATE = "No valid figures to interpolate. Select figures that are still there and try again."
+NO_SMART_TOOL = "Smart tool model is not selected"
+SESSION_GONE = "Selected session is not available. Please select another session in the Auto Track app GUI."
+
+_NAMES = {
+    "rectangle": "bounding boxes",
+    "oriented_bbox": "oriented bounding boxes",
+    "bitmap": "masks",
+    "polygon": "polygons",
+    "point": "points",
+    "line": "polylines",
+    "graph": "keypoints",
+    "smarttool": "Smart Tool masks",
+}
+
+
+def named(kind: str) -> str:
+    """A geometry as the annotation tool calls it."""
+    return _NAMES.get(kind, kind)
+
+
+def no_engine(kinds: Iterable[str]) -> str:
+    names = ", ".join(sorted(named(kind) for kind in kinds))
+    return (
+        "Model settings are missing for some geometries, such objects will be skipped. Skipping geometries: "
+        f"{names}. Choose a tracker for them in the Auto Track app."
+    )
+
+
+def invalid_settings(kind: str, why: str) -> str:
+    return f"Invalid settings for geometry type {named(kind)}, this geometry will not be tracked. {why}"
+
+
+def engine_failed(kind: str, frames: tuple[int, int], why: str) -> str:
+    return (
+        f"Error during tracking: {why}. geometry: {named(kind)}, frames: [{frames[0]}, {frames[1]}]. These frames keep "
+        "what they had; press Track again to try once more."
+    )
+
+
+def no_figure(object_id: int, frame: int) -> str:
+    return f"Object {object_id} has no figure on frame {frame}, so it is not tracked from there. Draw it on that frame first."
+
+
+def damaged(object_id: int, frame: int, why: str) -> str:
+    return f"A figure of object {object_id} on frame {frame} cannot be tracked and is left out: {why}"
+
+
+def cannot_start(object_ids: Iterable[int], frame: int, why: str) -> str:
+    objects = ", ".join(map(str, sorted(set(object_ids))))
+    return f"Tracking of object {objects} cannot start on frame {frame}: {why}"
+
+
+def disappeared(object_id: int, frame: int) -> str:
+    return (
+        f"[Off-Screen Detection] Tracking stopped for object ID {object_id} on frame {frame}: it is hidden or has left the "
+        "picture. No figures are made while it is away; if it is recognised again, it is labelled again."
+    )
+
+
+def frame_unreadable(frame: int, why: str) -> str:
+    return f"Frame {frame} cannot be read, so tracking ends before it: {why}"
+
+
+def refused(count: int, reason: str) -> str:
+    return f"{count} figures were not accepted by the server. The first: {reason}"
+
+
+def detector_failed(why: str) -> str:
+    return f"New objects are not looked for any more, because the detector failed: {why}"
+
+
+def class_unknown(names: Iterable[str]) -> str:
+    shown = ", ".join(sorted(names))
+    return (
+        f"Detected objects are left out because the project has no class for them: {shown}. Add such a class (bounding box or "
+        "any shape), or choose one in the Auto Track app."
+    )
+
+
+def smart_failed(object_id: int, frame: int) -> str:
+    return f"The Smart Tool found no mask for object {object_id} on frame {frame}. Other objects are not affected."
+
+
+def resumed(frame: int) -> str:
+    return f"Auto Track was restarted and goes on from frame {frame}. Nothing that was finished is lost."
+
+
+def no_destination(count: int) -> str:
+    return f"Destination figures not found for {count} figures. To interpolate, draw the object on an earlier or later frame too."
+
+
+def cannot_interpolate(a: str, b: str) -> str:
+    return f"Cannot interpolate between {named(a)} and {named(b)}. Use the same kind of figure on both frames."
+
+
+DIFFERENT_POINTS = "Cannot interpolate lines with different number of points. Give both figures the same points."
+
+
+def upload_failed(why: str) -> str:
+    return f"Unable to upload interpolations: {why}"
