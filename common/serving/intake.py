@@ -30,7 +30,8 @@ MAX_PIXELS = 100_000_000
 async def read_envelope(request: Request, max_bytes: int) -> Envelope:
     """The body of a JSON call; an empty body is an empty envelope.
 
-    Raises `Rejected` (413, or 400 for what is no JSON object), pydantic's ValidationError.
+    Raises `Rejected` (413, 415, or 400 for what is no JSON object), pydantic's ValidationError. Only what is declared to be
+    JSON is read: web pages of others cannot send that without asking first (CORS), so none can act through this app.
     """
     body = bytearray()
     _announced(request, max_bytes)
@@ -41,6 +42,9 @@ async def read_envelope(request: Request, max_bytes: int) -> Envelope:
                 raise _too_large(max_bytes)
     except ClientDisconnect as error:
         raise Rejected("The request broke off.") from error
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if body and kind != "application/json":
+        raise Rejected("Send the request as application/json.", 415)
     # large bodies hold masks; parsing them here would hold up every other request
     return await run_in_threadpool(_parse, bytes(body))
 

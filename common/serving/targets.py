@@ -14,10 +14,10 @@ from common.geometry.clip import clip_to_frame
 from common.geometry.shapes import Polygon, Polyline, SinglePoint, Skeleton, Value, to_geometry, with_points
 from common.geometry.supervisely import from_json, known_type
 from common.geometry.types import Geometry, Points
-from common.serving.envelope import AsyncContext, TrackContext
+from common.serving.envelope import AsyncContext, GivenFigure, TrackContext
 from common.supervisely_io.figures import figures_by_id
 from common.supervisely_io.projects import objects, project
-from common.supervisely_io.records import VideoRecord
+from common.supervisely_io.records import FigureRecord, VideoRecord
 from common.supervisely_io.server import Server
 from common.tracking.contract import Prompt
 
@@ -96,46 +96,30 @@ def from_server(context: TrackContext, server: Server, video: VideoRecord, shape
     if foreign:
         raise PromptInvalid(f"Figure {', '.join(foreign[:5])} is not on video {video.id}.")
     owner = dict(zip(context.figure_ids, context.object_ids, strict=False))
-    bones = _bones(server, video, [f.object_id for f in records if f.geometry_type == "graph"])
-    return [
-        Target(
-            str(figure.id),
-            read_value(
-                figure.geometry_type,
-                figure.geometry,
-                video.width,
-                video.height,
-                shapes,
-                bones.get(figure.object_id, ()),
-            ),
-            figure.geometry_type,
-            owner.get(figure.id, figure.object_id),
-            figure.id,
-        )
-        for figure in records
-    ]
+    return _targets(server, video, shapes, [(str(f.id), f, owner.get(f.id, f.object_id)) for f in records])
 
 
 def from_request(context: AsyncContext, server: Server, video: VideoRecord, shapes: Collection[str]) -> list[Target]:
     """The figures that a `/track_async` request holds."""
-    bones = _bones(server, video, [f.object_id for f in context.figures if f.geometry_type == "graph"])
-    return [
-        Target(
-            str(number),
-            read_value(
-                figure.geometry_type,
-                figure.geometry,
-                video.width,
-                video.height,
-                shapes,
-                bones.get(figure.object_id, ()),
-            ),
-            figure.geometry_type,
-            figure.object_id,
-            figure.id,
+    figures = [(str(number), figure, figure.object_id) for number, figure in enumerate(context.figures)]
+    return _targets(server, video, shapes, figures)
+
+
+def _targets(
+    server: Server,
+    video: VideoRecord,
+    shapes: Collection[str],
+    figures: Sequence[tuple[str, FigureRecord | GivenFigure, int]],
+) -> list[Target]:
+    """figures: key, figure, and the object that it is tracked for."""
+    bones = _bones(server, video, [owner for _, figure, owner in figures if figure.geometry_type == "graph"])
+    targets = []
+    for key, figure, owner in figures:
+        drawn = read_value(
+            figure.geometry_type, figure.geometry, video.width, video.height, shapes, bones.get(owner, ())
         )
-        for number, figure in enumerate(context.figures)
-    ]
+        targets.append(Target(key, drawn, figure.geometry_type, owner, figure.id))
+    return targets
 
 
 def _bones(server: Server, video: VideoRecord, object_ids: Sequence[int]) -> dict[int, Bones]:

@@ -42,6 +42,7 @@ def test_no_address(written: str) -> None:
         normalised(written)
 
 
+JSON = {"content-type": "application/json"}
 ACCESS = Access.from_env(
     {"SERVER_ADDRESS": "https://own.example/", "API_TOKEN": "own", "ALLOWED_SERVER_ADDRESSES": "http://friend:8000, "}
 )
@@ -188,7 +189,7 @@ def test_bodies_and_uploads_are_bounded_while_they_stream(served: Served, stage:
                 yield b" " * 10_000
 
         for body in (b" " * 30_000, pieces(300)):
-            reply = requests.post(f"{client.address}/track-api", data=body, timeout=30)
+            reply = requests.post(f"{client.address}/track-api", data=body, headers=JSON, timeout=30)
             assert reply.status_code == 413 and reply.json()["message"]
         assert client.files("track-api-files", [b"x" * 60_000], "{}").status_code == 413
         assert client.files("smart_cache_files", [b"x" * 60_000], "{}").status_code == 413
@@ -200,8 +201,17 @@ def test_bodies_and_uploads_are_bounded_while_they_stream(served: Served, stage:
     "body", [b"{", b"[]", b"null", b'"text"', b'{"context": [1]}', b'{"context": "x"}', b"[" * 100_000, b"\xff\xfe"]
 )
 def test_what_is_no_envelope(client: Client, body: bytes) -> None:
-    reply = requests.post(f"{client.address}/track-api", data=body, timeout=30)
+    reply = requests.post(f"{client.address}/track-api", data=body, headers=JSON, timeout=30)
     assert reply.status_code == 400 and reply.json()["message"]
+
+
+@pytest.mark.parametrize(
+    "kind", [None, "text/plain", "application/x-www-form-urlencoded", "text/plain; application/json"]
+)
+def test_what_a_foreign_web_page_could_send_is_not_read(client: Client, kind: str | None) -> None:
+    headers = {} if kind is None else {"content-type": kind}
+    reply = requests.post(f"{client.address}/track", data=b'{"context": {}}', headers=headers, timeout=30)
+    assert reply.status_code == 415 and "access-control-allow-origin" not in reply.headers
 
 
 def test_nothing_in_the_context_is_told_too(client: Client) -> None:

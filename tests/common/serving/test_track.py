@@ -198,6 +198,16 @@ def test_jobs_at_once_give_what_they_give_alone(client: Client, stage: Stage) ->
     assert len(alone[0]) == len(alone[1]) == 8
 
 
+def test_an_app_that_ends_says_so_to_the_tool(served: Served, stage: Stage, tmp_path: Path) -> None:
+    running, waiting = new_track(), new_track()
+    with AppRunning(served, tmp_path, tracker=Drift(delay_s=0.1), workers=1) as client:
+        client.track(stage, [stage.draw("rectangle")], running, frames=35)
+        client.track(stage, [stage.draw("rectangle")], waiting, frames=35)
+        wait_until(lambda: len(stage.progress(running)) > 1)
+    for track in (running, waiting):
+        assert len(stage.wait_final(track, 5)) >= 1
+
+
 def test_health_is_answered_while_a_job_runs(served: Served, stage: Stage, tmp_path: Path) -> None:
     with AppRunning(served, tmp_path, tracker=Drift(delay_s=0.02)) as client:
         track = new_track()
