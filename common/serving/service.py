@@ -284,6 +284,7 @@ class Service:
             columns.append(Wanted(name, column.type, target))
         if len({column.key for column in columns}) != len(columns):
             raise Rejected("Two objects have the same key.")
+        memory = () if key is None else self.memory.get(key)
         batch = run_batch(
             source,
             asked.frame_index,
@@ -291,12 +292,14 @@ class Service:
             asked.frames,
             columns,
             self.engines,
-            () if key is None else self.memory.get(key),
+            memory,
             remember=key is not None,
             stop_requested=job.stop.is_set,
         )
         if key is not None:
-            self.memory.put(key, batch.memory)
+            # What this batch began from is kept too: a caller who got no answer sends it again.
+            began = tuple(before for before in memory if before.frame == asked.frame_index)
+            self.memory.put(key, batch.memory + began)
         return batch
 
     # --- cache -------------------------------------------------------------------------------------------------------------

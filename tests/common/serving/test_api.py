@@ -146,6 +146,22 @@ def test_a_session_is_continued_only_where_it_ended_unchanged(
         assert client.post("track-api", body, api_token="x" * 32).status_code in (401, 403)
 
 
+def test_a_batch_that_is_sent_again_is_continued_again(served: Served, stage: Stage, tmp_path: Path) -> None:
+    with AppRunning(served, tmp_path, tracker=Drift()) as client:
+        columns = [column("rectangle")]
+        rows = ask(client, stage, columns, session="twice")
+        context = {"videoId": stage.video.id, "frames": 4, "session": "twice"}
+        for start in (4, 8, 12):
+            given = context | {"frameIndex": start, "input_geometries": feed(rows, columns)}
+            first, second = client.post("track-api", given), client.post("track-api", given)
+            assert first.headers["x-continued-objects"] == second.headers["x-continued-objects"] == "1"
+            assert first.json() == second.json()
+            rows = second.json()
+        assert client.service.engines.tracker("toy").starts == 1
+        [kept] = client.service.memory._kept.values()
+        assert [remembered.frame for remembered in kept[2]] == [16, 12]
+
+
 def test_keys_let_objects_come_and_go(served: Served, stage: Stage, tmp_path: Path) -> None:
     with AppRunning(served, tmp_path, tracker=Drift()) as client:
         a, b = column("rectangle", 0, 0) | {"key": "a"}, column("rectangle", 0, 1) | {"key": "b"}
