@@ -31,7 +31,7 @@ from common.serving.pictures import Pictures
 from common.serving.replies import Rejected, problem
 from common.serving.results import ResultStore
 from common.serving.settings import ServingSettings, TrackerApp
-from common.serving.targets import Target, from_request, from_server, read_value
+from common.serving.targets import Loaded, Target, from_request, from_server, read_value
 from common.serving.tracking_job import Silent, Teller, TrackingWork
 from common.supervisely_io.cache import VideoCache
 from common.supervisely_io.progress import ProgressChannel
@@ -176,7 +176,7 @@ class Service:
         asked: Session,
         track_id: str | None,
         announced: int,
-        load: Callable[..., list[Target]],
+        load: Callable[..., Loaded],
         output: Callable[..., Any],
         teller: Teller | None = None,
     ) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from common.errors import EngineUnavailable, PromptInvalid, ServerRefused
+from common.errors import EngineUnavailable, PromptInvalid, ServerRefused, UserError
 from common.geometry.clip import clip_to_frame
 from common.geometry.shapes import Polygon, Polyline, SinglePoint, Skeleton, Value, to_geometry, with_points
 from common.geometry.supervisely import from_json, known_type
@@ -83,43 +83,60 @@ def in_picture(value: Value, width: int, height: int) -> bool:
     return bool(clip_to_frame(value, width, height))
 
 
-def from_server(context: TrackContext, server: Server, video: VideoRecord, shapes: Collection[str]) -> list[Target]:
-    """The figures that a `/track` request names. Raises `PromptInvalid` for figures that are gone."""
+@dataclass(frozen=True)
+class Loaded:
+    """What can be tracked, and in a sentence each what cannot: one bad figure must not keep the others from it."""
+
+    targets: tuple[Target, ...]
+    left_out: tuple[str, ...] = ()
+
+
+def from_server(context: TrackContext, server: Server, video: VideoRecord, shapes: Collection[str]) -> Loaded:
+    """The figures that a `/track` request names. Raises `PromptInvalid`, `EngineUnavailable` when none can be tracked."""
     found = figures_by_id(server, video.dataset_id, context.figure_ids)
-    missing = [str(ident) for ident in context.figure_ids if ident not in found]
-    if missing:
-        raise PromptInvalid(
-            f"Figure {', '.join(missing[:5])} does not exist any more. Draw the object again, or track the others."
-        )
-    records = [found[ident] for ident in dict.fromkeys(context.figure_ids)]
-    foreign = [str(figure.id) for figure in records if figure.video_id not in (0, video.id)]
-    if foreign:
-        raise PromptInvalid(f"Figure {', '.join(foreign[:5])} is not on video {video.id}.")
     owner = dict(zip(context.figure_ids, context.object_ids, strict=False))
-    return _targets(server, video, shapes, [(str(f.id), f, owner.get(f.id, f.object_id)) for f in records])
+    figures = []
+    gone: list[UserError] = []
+    for ident in dict.fromkeys(context.figure_ids):
+        figure = found.get(ident)
+        if figure is None:
+            gone.append(PromptInvalid(f"Figure {ident} does not exist any more. Draw the object again."))
+        elif figure.video_id not in (0, video.id):
+            gone.append(PromptInvalid(f"Figure {ident} is not on video {video.id}."))
+        else:
+            figures.append((str(ident), figure, owner.get(ident, figure.object_id)))
+    return _load(server, video, shapes, figures, gone)
 
 
-def from_request(context: AsyncContext, server: Server, video: VideoRecord, shapes: Collection[str]) -> list[Target]:
-    """The figures that a `/track_async` request holds."""
+def from_request(context: AsyncContext, server: Server, video: VideoRecord, shapes: Collection[str]) -> Loaded:
+    """The figures that a `/track_async` request holds. Raises as `from_server` does."""
     figures = [(str(number), figure, figure.object_id) for number, figure in enumerate(context.figures)]
-    return _targets(server, video, shapes, figures)
+    return _load(server, video, shapes, figures, [])
 
 
-def _targets(
+def _load(
     server: Server,
     video: VideoRecord,
     shapes: Collection[str],
     figures: Sequence[tuple[str, FigureRecord | GivenFigure, int]],
-) -> list[Target]:
-    """figures: key, figure, and the object that it is tracked for."""
+    known: Sequence[UserError],
+) -> Loaded:
+    """figures: key, figure, and the object that it is tracked for. known: what is wrong with others."""
+    errors = list(known)
     bones = _bones(server, video, [owner for _, figure, owner in figures if figure.geometry_type == "graph"])
     targets = []
     for key, figure, owner in figures:
-        drawn = read_value(
-            figure.geometry_type, figure.geometry, video.width, video.height, shapes, bones.get(owner, ())
-        )
-        targets.append(Target(key, drawn, figure.geometry_type, owner, figure.id))
-    return targets
+        try:
+            drawn = read_value(
+                figure.geometry_type, figure.geometry, video.width, video.height, shapes, bones.get(owner, ())
+            )
+        except (PromptInvalid, EngineUnavailable) as error:
+            errors.append(error)
+        else:
+            targets.append(Target(key, drawn, figure.geometry_type, owner, figure.id))
+    if not targets:
+        raise errors[0]
+    return Loaded(tuple(targets), tuple(dict.fromkeys(map(str, errors))))
 
 
 def _bones(server: Server, video: VideoRecord, object_ids: Sequence[int]) -> dict[int, Bones]:

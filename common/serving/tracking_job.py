@@ -18,7 +18,7 @@ from common.serving.envelope import Session
 from common.serving.jobs import Job
 from common.serving.outputs import Found, OnStored, Output
 from common.serving.replies import sentence
-from common.serving.targets import Target, in_picture
+from common.serving.targets import Loaded, Target, in_picture
 from common.supervisely_io.records import VideoRecord
 from common.supervisely_io.server import Server
 from common.supervisely_io.videos import video
@@ -73,7 +73,7 @@ class TrackingWork:
     engines: Engines
     teller: Teller
     announced: int
-    load: Callable[[Server, VideoRecord], list[Target]]
+    load: Callable[[Server, VideoRecord], Loaded]
     output: Callable[[VideoRecord, tuple[int, int], OnStored], Output]
 
     def __call__(self, job: Job) -> None:
@@ -103,7 +103,10 @@ class TrackingWork:
                 raise VideoUnreadable(f"Video {record.name!r} has no frames that can be decoded.")
             if asked.frame_index >= info.frames:
                 raise PromptInvalid(f"Frame {asked.frame_index} does not exist: the video has {info.frames} frames.")
-            targets = self._seen(self.load(server, record), info.width, info.height)
+            loaded = self.load(server, record)
+            for why in loaded.left_out:
+                self.teller.warn(why)
+            targets = self._seen(loaded.targets, info.width, info.height)
             last = info.frames - 1 - asked.frame_index if asked.step > 0 else asked.frame_index
             total = min(asked.frames, last) * len(targets)
             self.teller.extend(total - self.announced)
@@ -111,7 +114,7 @@ class TrackingWork:
             if total:
                 self._run(job, source, targets, record)
 
-    def _seen(self, targets: list[Target], width: int, height: int) -> list[Target]:
+    def _seen(self, targets: Sequence[Target], width: int, height: int) -> list[Target]:
         """The targets that the picture shows; one outside it must not end the others."""
         seen = [target for target in targets if in_picture(target.value, width, height)]
         if not seen:

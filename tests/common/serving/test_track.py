@@ -268,6 +268,19 @@ def test_a_shape_the_app_does_not_serve_is_told_in_words(served: Served, stage: 
         assert "bitmap" in message and "rectangle" in message
 
 
+def test_what_cannot_be_tracked_does_not_keep_the_rest_from_it(served: Served, stage: Stage, tmp_path: Path) -> None:
+    with AppRunning(served, tmp_path, TrackerApp.from_config(CONFIG)) as client:
+        track, good = new_track(), stage.draw("rectangle")
+        gone, mask = stage.draw("rectangle"), stage.draw("bitmap")
+        stage.served.call("figures.bulk.remove", {"figureIds": [gone[1]]})
+        client.track(stage, [gone, good, mask], track, frames=4)
+        told = stage.wait_final(track)
+        assert told[-1]["progress"] == {"current": 4, "total": 4}
+        assert len(stage.figures([good[0]], track)) == 4
+        warnings = [n["data"]["message"] for n in stage.notices(track) if n["type"] == "videos:tracking-warning"]
+        assert len(warnings) == 2 and str(gone[1]) in warnings[0] and "bitmap" in warnings[1]
+
+
 def test_a_frame_beyond_the_end_is_told_in_words(client: Client, stage: Stage) -> None:
     track = new_track()
     client.track(stage, [stage.draw("rectangle")], track, frameIndex=FRAMES + 5)
