@@ -13,38 +13,27 @@ import sys
 # Our matrices are small: more threads cost more than they bring, and results must not depend on their number.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import typer
-from typer.exceptions import TyperException
-
-from apps.cli import demo, evaluate, models, run, track
 from common.errors import UserError
-
-app = typer.Typer(
-    help="Video labeling by tracking: label an object once, get it labelled in every other frame.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-app.command()(run.run)
-app.command()(track.track)
-app.command()(demo.demo)
-app.add_typer(evaluate.app, name="evaluate")
-app.add_typer(models.app, name="models")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
-        code = app(arguments, standalone_mode=False, prog_name="python -m apps")
+        # Loading the libraries takes a moment, and Ctrl-C may come in that moment too.
+        from typer.exceptions import TyperException
+
+        from apps.cli.app import app
+
+        code = int(app(arguments, standalone_mode=False, prog_name="python -m apps") or 0)
     except UserError as error:
         return _fail(str(error), 2)
+    except KeyboardInterrupt:
+        code = 130
     except TyperException as error:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
         return _fail(message, 2)
-    except (typer.Abort, KeyboardInterrupt):
-        return _fail("Interrupted. What was finished is kept; the same command resumes.", 130)
-    return int(code or 0)
+    return _fail("Interrupted. What was finished is kept; the same command resumes.", 130) if code == 130 else code
 
 
 def _fail(message: str, code: int) -> int:

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from apps.cli.progress import Reporter
 from apps.cli.prompts import Prompts, kind_of
-from apps.cli.results import write_results
+from apps.cli.results import FILES, MASKS, write_results
 from common.errors import EngineUnavailable, OutputUnusable
 from common.geometry import codec
 from common.trackers import registry
@@ -26,6 +26,7 @@ from common.tracking.journal import Journal
 from common.tracking.plan import Direction, KeyFigure, Pass, plan
 from common.tracking.session import Outcome, TrackingSession, execute
 from common.video.contract import FrameSource
+from common.video.image_folder import SUFFIXES
 
 JOURNAL = "unfinished.sqlite"
 """Where an unfinished job keeps its results, in the output folder; gone when the job is done."""
@@ -84,6 +85,7 @@ def choose_trackers(figures: Sequence[KeyFigure], name: str | None) -> dict[Geom
 
 def run_job(job: TrackJob, out: Path, reporter: Reporter) -> int:
     """Track and write the results to `out`. Returns the exit code: 0, or 130 when the person interrupted."""
+    _spare((job.video, *job.prompts.files), out)
     _prepare(out)
     engine = lru_cache(maxsize=None)(registry.make)
     with Journal(out / JOURNAL, job.fingerprint(), job.prompts.key_figures) as journal, _interruptible() as stop:
@@ -92,12 +94,14 @@ def run_job(job: TrackJob, out: Path, reporter: Reporter) -> int:
         outcome = _track(job, journal, engine, reporter, stop)
         if outcome.damage:
             reporter.warn(f"{outcome.damage} The frames that exist were tracked.")
-        write_results(
-            journal, job.source, job.prompts, out, reporter,
-            overlay=job.overlay and not outcome.stopped, complete=not outcome.stopped, stop=stop,
-        )  # fmt: skip
+        try:
+            write_results(
+                journal, job.source, job.prompts, out, reporter,
+                overlay=job.overlay and not outcome.stopped, complete=not outcome.stopped, stop=stop,
+            )  # fmt: skip
+        except OSError as error:
+            raise _unwritable(out, error) from error
         if outcome.stopped or stop.is_set():
-            reporter.warn(f"Interrupted. The finished frames are in {out}; the same command continues.")
             return 130
     for leftover in out.glob(JOURNAL + "*"):
         leftover.unlink()
@@ -141,13 +145,32 @@ def _run_pass(
 
 
 def _prepare(out: Path) -> None:
+    masks = out / MASKS
     try:
+        if out.exists() and not out.is_dir():
+            raise OutputUnusable(f"The results cannot be written to {out}: it is a file, and a folder is needed.")
+        ours = (out / JOURNAL).exists() or (out / "summary.json").exists()
+        if not ours and masks.is_dir() and any(masks.iterdir()):
+            raise OutputUnusable(f"{masks} holds pictures that are no results of a run before; choose another folder.")
         out.mkdir(parents=True, exist_ok=True)
         probe = out / ".writable"
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise OutputUnusable(f"The results cannot be written to {out}: {error.strerror or error}.") from error
+        raise _unwritable(out, error) from error
+
+
+def _unwritable(out: Path, error: OSError) -> OutputUnusable:
+    return OutputUnusable(f"The results cannot be written to {out}: {error.strerror or error}.")
+
+
+def _spare(inputs: Iterable[Path], out: Path) -> None:
+    """Raises `OutputUnusable` where results would take the place of what they are made from."""
+    for path in (path.resolve() for path in inputs):
+        if path.is_relative_to((out / MASKS).resolve()) or path in [(out / name).resolve() for name in FILES]:
+            raise OutputUnusable(
+                f"The results in {out} would replace {path.name}, which is needed; choose another folder."
+            )
 
 
 @contextmanager
@@ -169,10 +192,10 @@ def _interruptible() -> Iterator[threading.Event]:
 
 
 def _identity(video: Path) -> bytes:
-    """What makes a video itself: name and size of every file, and the content of one file's head and tail."""
-    if video.is_dir():
-        entries = sorted((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in video.iterdir() if p.is_file())
-        return json.dumps(entries).encode()
+    """What makes a video itself: name, size and time of every image, or the content of a file's head and tail."""
+    if video.is_dir():  # only images: the results may be written into the same folder
+        images = (p for p in video.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+        return json.dumps(sorted((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in images)).encode()
     with video.open("rb") as file:
         head = file.read(1 << 20)
         size = file.seek(0, 2)

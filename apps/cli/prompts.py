@@ -25,7 +25,7 @@ from common.video.contract import VideoInfo
 Make = tuple[int, tuple[tuple[int, int], ...]]
 """Number of points, and the edges between them."""
 
-_AT = re.compile(r"^(?P<value>.*?)(?:@(?P<frame>\d+))?$", re.DOTALL)
+_AT = re.compile(r"\s*(?P<value>.*?)\s*(?:@\s*(?P<frame>[\d.+-]*)\s*)?", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,12 @@ class Label:
 
 @dataclass(frozen=True)
 class Prompts:
-    """Everything that was drawn. labels: by key, in order. meta: the classes of all labels."""
+    """Everything that was drawn. labels: by key, in order. meta: the classes of all labels. files: what it was read from."""
 
     key_figures: Sequence[KeyFigure]
     labels: Mapping[str, Label]
     meta: ProjectMeta
+    files: Sequence[Path] = ()
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,12 @@ def gather(annotation: Path | None, flags: PromptFlags, info: VideoInfo) -> Prom
         labels[key].learn(value, frame)
         figures.append(KeyFigure(frame, Prompt(key, to_geometry(value))))
     check(figures, info)
-    return Prompts(figures, labels, ProjectMeta.of(classes.values()))
+    return Prompts(figures, labels, ProjectMeta.of(classes.values()), _files(annotation, flags, info))
+
+
+def _files(annotation: Path | None, flags: PromptFlags, info: VideoInfo) -> list[Path]:
+    masks = [Path(_split(text, "--mask", info)[0]) for text in flags.masks]
+    return masks if annotation is None else [*filter(None, [annotation, find_meta(annotation)]), *masks]
 
 
 def _drawn(flags: PromptFlags, info: VideoInfo) -> Iterator[tuple[int, Value]]:
@@ -190,8 +196,10 @@ def check(figures: Sequence[KeyFigure], info: VideoInfo) -> None:
 
 
 def _split(text: str, flag: str, info: VideoInfo) -> tuple[str, int]:
-    match = _AT.match(text)
+    match = _AT.fullmatch(text)
     assert match is not None
+    if match["frame"] is not None and not match["frame"].isdecimal():
+        raise PromptInvalid(f"{flag} {text}: after the @ comes the number of a frame, such as @25.")
     frame = int(match["frame"] or 0)
     _check_frame(frame, info)
     if not match["value"]:

@@ -33,6 +33,10 @@ from common.video.contract import FrameSource
 from common.video.numbered import numbered
 from common.video.writer import VideoWriter
 
+FILES = ("annotation.json", "meta.json", "tracks.txt", "points.csv", "summary.json", "overlay.mp4")
+MASKS = "masks"
+"""What is written to the output folder: these files, and this folder."""
+
 REVIEW_LIMIT = 20
 """Frames suggested for review at most."""
 
@@ -50,6 +54,7 @@ def write_results(
 ) -> None:
     """Write everything that the journal holds. overlay: render overlay.mp4, given up when `stop` is set."""
     first_last = _write_tables(journal, source, prompts, out, complete)
+    (out / "overlay.mp4").unlink(missing_ok=True)  # of an earlier job: it would not show these results
     if overlay and first_last is not None:
         _write_overlay(journal, source, prompts.labels, out, reporter, first_last, stop)
 
@@ -62,7 +67,7 @@ def _write_tables(
         name: number for number, name in enumerate(dict.fromkeys(label.class_name for label in labels.values()), 1)
     }
     numbers = {key: number for number, key in enumerate(labels, 1)}
-    masks = _MaskFolder(out / "masks")
+    masks = _MaskFolder(out / MASKS)
     with (
         _replacing(out / "tracks.txt") as tracks,
         _replacing(out / "points.csv") as points,
@@ -126,6 +131,9 @@ class _MaskFolder:
         for old in folder.glob("*/*.png") if folder.is_dir() else ():
             if re.fullmatch(r"\d+", old.parent.name) and re.fullmatch(r"\d{5,}", old.stem):
                 old.unlink()
+        for place in (*folder.glob("*/"), folder):
+            if place.is_dir() and not any(place.iterdir()):
+                place.rmdir()
 
     def write(self, key: str, frame: int, mask: Mask) -> None:
         folder = self._folder / key

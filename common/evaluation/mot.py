@@ -13,8 +13,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
-from trackeval.metrics import CLEAR, HOTA, Identity
 
 from common.errors import UserError
 from common.evaluation.mot_text import MotRows
@@ -115,6 +113,8 @@ def overlaps(a: FloatArray, b: FloatArray) -> FloatArray:
 
 
 def _metrics() -> tuple[Any, Any, Any]:
+    from trackeval.metrics import CLEAR, HOTA, Identity  # slow to load
+
     quiet = {"PRINT_CONFIG": False}
     return HOTA(), CLEAR(dict(quiet)), Identity(dict(quiet))
 
@@ -168,6 +168,8 @@ def _counted(truth: MotRows, rules: Rules) -> NDArray[np.bool_]:
 
 def _matched_to_distractor(table: FloatArray, labels: IntArray, distractors: tuple[int, ...]) -> NDArray[np.bool_]:
     """Which predicted boxes (columns) the best assignment at overlap 0.5 gives to a distractor (row)."""
+    from scipy.optimize import linear_sum_assignment  # slow to load
+
     good = np.where(table < 0.5 - _EPS, 0.0, table)
     rows, columns = linear_sum_assignment(-good)
     matched = good[rows, columns] > _EPS

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -60,26 +61,26 @@ class Journal:
             key: gaps(figure.frame for figure in key_figures if figure.prompt.key == key) for key in self._keys
         }
         self.resumed = False
-        try:
+        self._folder = path.parent
+        with self.storing():
             self._db = self._open(path, fingerprint)
-        except sqlite3.Error as error:
-            raise OutputUnusable(f"The results cannot be written to {path.parent}: {error}.") from error
-        if not self.resumed:
-            for figure in key_figures:
-                self._write(figure.frame, Prediction(figure.prompt.key, figure.prompt.geometry, 1.0, True), 0, True)
-            self._db.commit()
+            if not self.resumed:
+                for figure in key_figures:
+                    self._write(figure.frame, Prediction(figure.prompt.key, figure.prompt.geometry, 1.0, True), 0, True)
+                self._db.commit()
 
     def _open(self, path: Path, fingerprint: str) -> sqlite3.Connection:
         if path.exists():
-            db = sqlite3.connect(path)
             try:
+                db = _connect(path)
                 (found,) = db.execute("SELECT fingerprint FROM job").fetchone() or (None,)
-            except sqlite3.DatabaseError:
-                found = None
-            db.close()
-            if found == fingerprint:
-                self.resumed = True
-                return _connect(path)
+                if found == fingerprint:
+                    self.resumed = True
+                    return db
+                db.close()
+            except sqlite3.DatabaseError as error:
+                if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+                    raise
             for leftover in path.parent.glob(path.name + "*"):
                 leftover.unlink()
         db = _connect(path)
@@ -95,6 +96,16 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._db.close()
+
+    @contextmanager
+    def storing(self) -> Iterator[None]:
+        """Raises `OutputUnusable` for what the database cannot do: no space left, or another process is at it."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            busy = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
+            why = "another run is writing there; wait for it, or choose another folder" if busy else f"{error}"
+            raise OutputUnusable(f"The results cannot be written to {self._folder}: {why}.") from error
 
     def sink(self, step: int) -> JournalSink:
         """Where the pass of that direction writes."""
@@ -182,28 +193,31 @@ class JournalSink:
         self._started = self._committed = self._saved = time.monotonic()
 
     def put(self, results: Sequence[Tracked], snapshot: Callable[[], bytes]) -> None:
-        for result in results:
-            self._journal._add(result, self._step)
-        now = time.monotonic()
-        if now - self._saved >= SNAPSHOT_EVERY_S:
-            self.save(snapshot)
-        elif now - self._committed >= COMMIT_EVERY_S:
-            self._journal._db.commit()
-            self._committed = now
+        with self._journal.storing():
+            for result in results:
+                self._journal._add(result, self._step)
+            now = time.monotonic()
+            if now - self._saved >= SNAPSHOT_EVERY_S:
+                self.save(snapshot)
+            elif now - self._committed >= COMMIT_EVERY_S:
+                self._journal._db.commit()
+                self._committed = now
 
     def save(self, snapshot: Callable[[], bytes]) -> None:
         """Put everything on disk now, with a snapshot to continue from."""
         now = time.monotonic()
-        db = self._journal._db
-        db.execute("REPLACE INTO passes (step, snapshot, done) VALUES (?, ?, 0)", (self._step, snapshot()))
-        db.execute("UPDATE job SET seconds = seconds + ?", (now - self._started,))
-        db.commit()
+        db, state = self._journal._db, snapshot()
+        with self._journal.storing():
+            db.execute("REPLACE INTO passes (step, snapshot, done) VALUES (?, ?, 0)", (self._step, state))
+            db.execute("UPDATE job SET seconds = seconds + ?", (now - self._started,))
+            db.commit()
         self._started = now
         self._saved = self._committed = time.monotonic()
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path)
+    db = sqlite3.connect(path, timeout=1)
+    db.execute("PRAGMA locking_mode = EXCLUSIVE")  # two runs of one job would write through each other
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = NORMAL")
     db.execute("PRAGMA cache_size = -2000")

@@ -5,6 +5,7 @@ import random
 import numpy as np
 import pytest
 
+from common.errors import OutputUnusable
 from common.geometry.types import Box, Points
 from common.tracking.contract import Prediction, Prompt
 from common.tracking.journal import Journal
@@ -201,3 +202,13 @@ def test_key_figures_with_other_numbers_of_points_meet_in_the_middle(tmp_path, l
         blended = [float(row.prediction.geometry.xy[0, 0]) not in (0, 1) for (row,) in journal.results()]
     assert counts == [3] * 5 + [later] * 6
     assert any(blended) == fits
+
+
+def test_two_runs_do_not_write_one_journal(tmp_path):
+    figures = key_figures(a=[0])
+    with Journal(tmp_path / "j.sqlite", "job", figures):
+        for job in ("job", "another"):
+            with pytest.raises(OutputUnusable, match="another run"):
+                Journal(tmp_path / "j.sqlite", job, figures)
+    with Journal(tmp_path / "j.sqlite", "job", figures) as journal:
+        assert journal.resumed
