@@ -19,6 +19,9 @@ from common.tracking.contract import Prediction
 from common.tracking.live import LiveTrack
 from common.video.contract import FrameSource, Image
 
+MAX_CELLS = 100_000
+"""Most frames x objects of one batch: its answer is held as a whole."""
+
 Cell = dict[str, Any] | None
 """{"type", "data", "score", "visible"} of one object on one frame; None where it is lost."""
 
@@ -77,6 +80,10 @@ def run_batch(
     frames = range(start + step, end + step, step)
     if not frames:
         return Batch([], (), 0)
+    if len(frames) * len(columns) > MAX_CELLS:
+        raise PromptInvalid(
+            f"{len(frames)} frames of {len(columns)} objects are too many at once; ask for fewer frames."
+        )
     kept, fresh = _divide(columns, memory, start)
     live = [_Live(m.engine, LiveTrack.load(engines.tracker(m.engine), m.snapshot), keys) for m, keys in kept]
     targets = [column.target for column in fresh if column.target is not None]

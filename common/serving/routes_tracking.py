@@ -80,6 +80,9 @@ async def pop_tracking_results(call: Call, service: Serving) -> dict[str, Any]:
     if asked.uuid is None and asked.track_id is None:
         raise Rejected("The context has no inference_request_uuid.")
     fetched = [job for job in service.find(asked) if job.results is not None]
+    if asked.uuid is None:  # nobody can guess a uuid; a track's name is known to more people than its results are for
+        owner = service.caller(call).fingerprint
+        fetched = [job for job in fetched if job.owner == owner]
     if not fetched:
         raise Rejected("That job writes its figures to the server; there is nothing to fetch.", 404)
     return _popped(fetched[-1], asked, service)

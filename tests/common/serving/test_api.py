@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import requests
 from PIL import Image as Pictures
 
 from common.geometry.supervisely import from_json
+from common.serving import batches
 from common.video.reader import open_source
 from tests.apps.workbench.harness import Served
 from tests.common.serving.stage import (
@@ -27,6 +29,7 @@ from tests.common.serving.stage import (
     data,
     new_track,
     value,
+    wait_until,
 )
 from tests.common.serving.toys import SPEED, Drift
 
@@ -160,6 +163,24 @@ def test_a_batch_that_is_sent_again_is_continued_again(served: Served, stage: St
         assert client.service.engines.tracker("toy").starts == 1
         [kept] = client.service.memory._kept.values()
         assert [remembered.frame for remembered in kept[2]] == [16, 12]
+
+
+def test_who_hangs_up_stops_the_batch(served: Served, stage: Stage, tmp_path: Path) -> None:
+    drift = Drift(delay_s=0.1)
+    with AppRunning(served, tmp_path, tracker=drift) as client:
+        context = {"videoId": stage.video.id, "frameIndex": 0, "frames": 39, "input_geometries": [column("rectangle")]}
+        body = {"context": context, "server_address": client.server, "api_token": client.token}
+        with pytest.raises(requests.Timeout):
+            requests.post(f"{client.address}/track-api", json=body, timeout=0.5)
+        wait_until(lambda: not client.service.batches.jobs(), 5)
+        assert drift.pushed < 35
+
+
+def test_a_batch_has_an_end(client: Client, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "MAX_CELLS", 10)
+    context = {"videoId": stage.video.id, "frameIndex": 0, "frames": 6, "input_geometries": [column("point")] * 2}
+    reply = client.post("track-api", context)
+    assert reply.status_code == 400 and "fewer frames" in reply.json()["message"]
 
 
 def test_keys_let_objects_come_and_go(served: Served, stage: Stage, tmp_path: Path) -> None:

@@ -113,6 +113,15 @@ def test_arrays_on_request(client: Client, stage: Stage) -> None:
     assert item["objectId"] == 2005
 
 
+def test_results_of_a_track_are_for_who_started_it(client: Client, stage: Stage) -> None:
+    track = new_track()
+    finish(client, start(client, stage, [given("point", 0)], track))
+    other = client.post("pop_tracking_results", {"trackId": track}, api_token="somebody-else")
+    assert other.status_code == 404
+    own = client.post("pop_tracking_results", {"trackId": track}).json()
+    assert len(own["pending_results"]) == 4
+
+
 def test_it_ends_with_the_video(client: Client, stage: Stage) -> None:
     uuid = start(client, stage, [given("point", 0, FRAMES - 3)], frameIndex=FRAMES - 3, frames=30)
     state = finish(client, uuid)

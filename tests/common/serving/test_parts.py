@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from common.errors import Interrupted, PromptInvalid
 from common.geometry.types import Box
@@ -135,6 +137,23 @@ def test_what_a_range_takes_is_gone(asked: tuple[int, int] | None, taken: list[i
     assert [item["meta"]["frame"] for item in store.pop(asked)] == taken
     assert [item["meta"]["frame"] for item in store.pop()] == [n for n in range(1, 5) if n not in taken]
     assert len(store) == 0
+
+
+@given(
+    puts=st.lists(st.tuples(st.integers(0, 9), st.integers(1, 3)), max_size=12),
+    ranges=st.lists(st.one_of(st.none(), st.tuples(st.integers(-1, 10), st.integers(-1, 10))), max_size=6),
+)
+def test_every_figure_is_given_out_once(puts: list[tuple[int, int]], ranges: list[tuple[int, int] | None]) -> None:
+    store = ResultStore()
+    for number, (frame, count) in enumerate(puts):
+        store.put(frame, [figure(frame) | {"id": f"{number}-{n}"} for n in range(count)], threading.Event())
+    wanted = len(store)
+    found = [(item["id"], item["meta"]["frame"], asked) for asked in ranges for item in store.pop(asked)]
+    for _, frame, asked in found:
+        assert asked is None or min(asked) <= frame <= max(asked)
+    rest = store.pop()
+    assert len({ident for ident, *_ in found} | {item["id"] for item in rest}) == len(found) + len(rest) == wanted
+    assert (len(store), store._bytes) == (0, 0)
 
 
 def test_a_full_store_waits_for_a_fetch_a_stop_or_gives_up() -> None:
