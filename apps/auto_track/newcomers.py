@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 
 AUTO_TAG, CONFIDENCE_TAGS = "auto-detected-object", ("confidence", "conf")
 _SAME = 0.7
-_STEADY = 0.6
+_NEAR, _STEADY = 0.2, 0.8
+_CONFIRM = 6
 _MOST_TRIES = 3
 
 
@@ -66,7 +67,7 @@ class InProcessDetector:
         self._detector = make(name)
         self._confidence = float(choice.extra_params.get("confidence", 0.5))
         temporal = self._detector.card.temporal
-        self.confirm = 3 if temporal else 1
+        self.confirm = _CONFIRM if temporal else 1
         self.every = 1 if temporal else max(1, int(choice.extra_params.get("every", 1)))
 
     def look(self, scene: Scene, frame: int) -> list[Found]:
@@ -268,5 +269,11 @@ class Lookout:
 
 
 def _alike(one: Found, other: Found) -> bool:
+    """Whether two detections, a few frames apart, are one thing of one size: while something comes into view, or comes
+    apart from where it was, its box grows."""
     a, b = one.box, other.box
-    return one.name == other.name and a is not None and b is not None and bool(box_iou(a.xyxy, b.xyxy)[0, 0] >= _STEADY)
+    if one.name != other.name or a is None or b is None:
+        return False
+    size = np.stack((a.xyxy[2:] - a.xyxy[:2], b.xyxy[2:] - b.xyxy[:2]))
+    same = float(size.min(0).prod() / max(float(size.max(0).prod()), 1e-6))
+    return same >= _STEADY and bool(box_iou(a.xyxy, b.xyxy)[0, 0] >= _NEAR)
