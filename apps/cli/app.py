@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from apps.cli import demo, evaluate, models, track
+from apps.cli import demo, evaluate, models, run, track
 
 app = typer.Typer(
     help="Video labeling by tracking: label an object once, get it labelled in every other frame.",
@@ -12,6 +12,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(run.run)
 app.command()(track.track)
 app.command()(demo.demo)
 app.add_typer(evaluate.app, name="evaluate")

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 ROOT = Path(__file__).parents[2]
-APPS = ("box_tracker", "mask_tracker", "point_tracker")
+APPS = ("auto_track", "box_tracker", "mask_tracker", "point_tracker")
 """What runs besides the workbench; each as its own process, watched and restarted by it."""
 
 
