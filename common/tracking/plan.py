@@ -7,6 +7,7 @@ either side, so that both can be fused; outside them there is one leg, in the di
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -139,14 +140,12 @@ def _legs(
     groups: dict[tuple[int, str], list[tuple[Prompt, int]]] = defaultdict(list)
     for prompt, start, end in spans:
         groups[start, engine_of(prompt)].append((prompt, end))
+    labelled = {key: sorted(figures) for key, figures in by_key.items()}
     legs = []
     for (start, engine), members in sorted(groups.items(), key=lambda item: (item[0][0] * step, item[0][1])):
-        elsewhere: dict[int, list[Prompt]] = defaultdict(list)
-        for prompt, _ in members:
-            for frame, other in by_key[prompt.key].items():
-                if frame != start:
-                    elsewhere[frame].append(other)
-        nearest = sorted(elsewhere, key=lambda frame: (abs(frame - start), frame))[:MAX_EXEMPLARS]
+        near = {frame for prompt, _ in members for frame in _around(labelled[prompt.key], start)}
+        nearest = sorted(near, key=lambda frame: (abs(frame - start), frame))[:MAX_EXEMPLARS]
+        figures = [by_key[prompt.key] for prompt, _ in members]
         legs.append(
             Leg(
                 engine,
@@ -154,7 +153,13 @@ def _legs(
                 step,
                 tuple(prompt for prompt, _ in members),
                 {prompt.key: end for prompt, end in members},
-                tuple((frame, tuple(elsewhere[frame])) for frame in nearest),
+                tuple((frame, tuple(drawn[frame] for drawn in figures if frame in drawn)) for frame in nearest),
             )
         )
     return tuple(legs)
+
+
+def _around(labelled: Sequence[int], start: int) -> list[int]:
+    """Of sorted frames, those that can be among the `MAX_EXEMPLARS` nearest to `start`, which is left out."""
+    here = bisect_left(labelled, start)
+    return [frame for frame in labelled[max(0, here - MAX_EXEMPLARS) : here + MAX_EXEMPLARS + 1] if frame != start]

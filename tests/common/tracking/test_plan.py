@@ -110,3 +110,13 @@ def test_every_wanted_frame_is_covered_exactly(labelled, direction):
             else:
                 expected = (0, int(direction != "forward"))
             assert (covered[1][frame], covered[-1][frame]) == expected
+
+
+@given(st.dictionaries(st.sampled_from("abc"), st.sets(st.integers(0, 99), min_size=1), min_size=1))
+def test_exemplars_show_every_object_of_the_leg_on_the_nearest_frames(labelled):
+    for work in make(figures(**{key: sorted(frames) for key, frames in labelled.items()}), "both"):
+        for leg in work.legs:
+            others = {frame for key in leg.ends for frame in labelled[key]} - {leg.start}
+            nearest = sorted(others, key=lambda frame: (abs(frame - leg.start), frame))[:MAX_EXEMPLARS]
+            expected = [(frame, [key for key in leg.ends if frame in labelled[key]]) for frame in nearest]
+            assert [(frame, [prompt.key for prompt in prompts]) for frame, prompts in leg.exemplars] == expected
