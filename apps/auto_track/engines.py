@@ -24,7 +24,7 @@ from common.supervisely_io.records import VideoRecord
 from common.supervisely_io.server import Server
 from common.trackers import registry
 from common.tracking.contract import Exemplar, GeometryKind, Prompt, Tracker
-from common.tracking.interpolation import same_sides
+from common.tracking.interpolation import Between, same_sides
 from common.tracking.live import LiveTrack
 from common.tracking.snapshot import pack, unpack
 
@@ -195,8 +195,9 @@ def _prompts(values: Mapping[str, Value]) -> list[Prompt]:
 
 
 class VelocityEngine:
-    """No model: every figure goes on as it went between the nearest labelled frame before and the key figure, at constant
-    velocity in place, size and turn; a figure that has none before stays where it is. For all geometries; masks only move.
+    """No model: on the way to the next key figure it is interpolated. Into the open every figure goes on as it went between
+    the nearest frame before (five at most) and the key figure, at constant velocity in place, size and turn; one that has
+    none before stays where it is. For all geometries; masks only move.
     """
 
     extrapolates = True
@@ -218,10 +219,27 @@ class _VelocityRun:
                 if key in start.values and key not in self._before:
                     self._before[key] = (to_geometry(value), abs(start.frame - frame))
 
+        ahead = [(f, v) for f, v in start.elsewhere if (f - start.frame) * start.step > 0]
+        self._ahead = {key: self._path(key, ahead) for key in start.values}
+
+    def _path(self, key: str, ahead: Sequence[tuple[int, Mapping[str, Value]]]) -> tuple[int, Between] | None:
+        """To the nearest key figure ahead; None when there is none, or nothing between the two."""
+        for frame, values in ahead:
+            if key in values:
+                try:
+                    return frame, Between(to_geometry(self._start.values[key]), to_geometry(values[key]))
+                except ValueError:
+                    return None
+        return None
+
     def advance(self, frame: int, until: int) -> list[Row]:
-        distance = abs(frame - self._start.frame)
-        row = {key: Sighting(self._moved(key, value, distance)) for key, value in self._start.values.items()}
-        return [(frame, row)]
+        return [(frame, {key: Sighting(self._at(key, value, frame)) for key, value in self._start.values.items()})]
+
+    def _at(self, key: str, value: Value, frame: int) -> Value | None:
+        path, distance = self._ahead[key], abs(frame - self._start.frame)
+        if path is not None and distance <= abs(path[0] - self._start.frame):
+            return value_of(path[1](distance / abs(path[0] - self._start.frame)), value)
+        return self._moved(key, value, distance)
 
     def flush(self) -> list[Row]:
         return []

@@ -52,6 +52,15 @@ def no_figure(object_id: int, frame: int) -> str:
     return f"Object {object_id} has no figure on frame {frame}, so it is not tracked from there. Draw it on that frame first."
 
 
+def beyond(frame: int, frames: int) -> str:
+    return f"Frame {frame} is not in the video, whose last frame is {frames - 1}. Nothing is tracked from there."
+
+
+def gone(object_ids: Iterable[int]) -> str:
+    objects = ", ".join(map(str, sorted(object_ids)))
+    return f"Object {objects} does not exist any more and is not tracked."
+
+
 def damaged(object_id: int, frame: int, why: str) -> str:
     return f"A figure of object {object_id} on frame {frame} cannot be tracked and is left out: {why}"
 

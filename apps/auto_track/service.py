@@ -56,7 +56,7 @@ class Service:
 
     def close(self) -> None:
         """Stops everything. Sessions that ran are resumed at the next start."""
-        cut_off = self.tracks.running()
+        cut_off = self.tracks.busy()
         self.tracks.close()
         for event in list(self._stopped.values()):
             event.set()

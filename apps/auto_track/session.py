@@ -127,6 +127,11 @@ class Session:
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
+    @property
+    def busy(self) -> bool:
+        """Whether there is anything left to do; otherwise it waits for more."""
+        return self._channel is not None
+
     def has(self, object_id: int) -> bool:
         """Whether the session tracks that object, as far as it has got."""
         return not self._prepared.is_set() or object_id in self._tracking.object_ids
@@ -248,14 +253,15 @@ class Session:
         ) as writer:
             self._writer = writer
             self._restore()
+            self._tell_total()
             asked = False
             try:
                 while not self._stop.is_set():
                     asked = self._apply_all() or asked
                     if asked:
                         self._check_usable()
+                        self._tell_total()
                         asked = False
-                    self._tell_total()
                     if self._one_frame():
                         if time.monotonic() - self._saved_at >= self._means.save_every_s:
                             self._save()
@@ -265,6 +271,7 @@ class Session:
                         self._finish_burst()
                         if not self._linger():
                             break
+                        asked = True
             finally:
                 self._save(_GRACE_S)
                 self._tell_refused()
@@ -290,6 +297,7 @@ class Session:
             change = line.asked(frame, lookout.end - frame, "forward", {frame: key})
             self._tracking.change(found.object_id, change, {frame: [found.seed]})
             self._send(frame, found.object_id, [found.figure], 0, self._tracking.version)
+            self._tell_total()
 
     # --- updates -----------------------------------------------------------------------------------------------------------
 
@@ -302,6 +310,7 @@ class Session:
             except queue.Empty:
                 break
             if wait_s and self._channel is None and not isinstance(update, MetaChanged):
+                self._means.journal.begin(self.context.track_id, self._caller.address, self.context.kept())
                 self._burst_begins()
             wait_s, done = 0.0, True
             self._apply(update)
@@ -339,10 +348,13 @@ class Session:
     def _track_more(self, update: TrackMore) -> None:
         record = self._scene.video
         if update.frame >= record.frames:
-            self.warn(messages.no_figure(0, update.frame))
+            self.warn(messages.beyond(update.frame, record.frames))
             return
         span = _span(update.frame, update.frames, update.direction, record.frames)
         records = self._loader.objects(update.object_ids)
+        gone = set(update.object_ids) - records.keys()
+        if gone:
+            self.warn(messages.gone(gone))
         drawn = self._loader.drawn(list(records), span)
         adopt: list[int] = []
         for ident in records:
@@ -451,6 +463,7 @@ class Session:
     def _finish_burst(self) -> None:
         self._save()
         self._tell_refused()
+        self._means.journal.end(self.context.track_id)
         self._burst_ends(None)
 
     def _tell_refused(self) -> None:

@@ -33,9 +33,10 @@ class Tracks:
         with self._lock:
             return len(self._sessions)
 
-    def running(self) -> list[str]:
+    def busy(self) -> list[str]:
+        """Tracks with something left to do."""
         with self._lock:
-            return sorted(self._sessions)
+            return sorted(track for track, session in self._sessions.items() if session.busy)
 
     def track(self, context: TrackContext, caller: Caller) -> None:
         """`/track`: more for a running session, or a new one."""

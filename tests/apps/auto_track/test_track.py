@@ -362,3 +362,37 @@ def test_interpolation_engine_extrapolates(auto: Auto, lab: Lab) -> None:
     lab.finished(track)
     assert lab.lefts(ident) == {2: 20, 4: 26, 5: 29, 6: 32, 7: 35, 8: 38}
     assert auto.rail.pushes == 0
+
+
+def test_interpolation_engine_interpolates_between_key_figures(auto: Auto, lab: Lab) -> None:
+    auto.post("settings", {}, settings={"rectangle": {"interpolation": True}})
+    ident = lab.object()
+    lab.box(ident, 0, 20)
+    lab.box(ident, 10, 70)
+    track = begin(auto, lab, [ident], 0, 10)
+    lab.finished(track)
+    assert lab.lefts(ident) == {n: 20 + 5 * n for n in range(11)}
+
+
+def test_the_sdk_reaches_it_through_the_server(auto: Auto, lab: Lab) -> None:
+    registration = {"name": "auto", "url": auto.url, "config": {"is_auto_track": True}}
+    task = lab.served.own("POST", "apps/register", json=registration).json()["id"]
+    ident = lab.object()
+    lab.box(ident, 0)
+    track = str(uuid.uuid4())
+    context = {"trackId": track, "videoId": lab.video_id, "objectIds": [ident], "frameIndex": 0, "frames": 4}
+    api = lab.served.api
+    assert api.task.send_request(task, "track", data={}, context=context) == {"message": "Track task started."}
+    lab.finished(track)
+    assert lab.lefts(ident) == {n: 20 + 2 * n for n in range(5)}
+    assert "rectangle" in api.task.send_request(task, "available_geometries", data={})
+    assert api.task.send_request(task, "stop_tracking", data={}, context={"trackId": track}) is None
+
+
+def test_an_object_that_is_gone_is_named(auto: Auto, lab: Lab) -> None:
+    ident = lab.object()
+    lab.box(ident, 0)
+    track = begin(auto, lab, [ident, 987_654], 0, 3)
+    lab.finished(track)
+    assert "Object 987654 does not exist any more" in lab.warnings(track)
+    assert sorted(lab.figures(ident)) == [0, 1, 2, 3]
