@@ -44,6 +44,7 @@ def create_app(app: TrackerApp, settings: ServingSettings | None = None, engines
     )
     api.state.service = service
     replies.install(api)
+    api.include_router(routes_health.alive_router)
     api.include_router(routes_health.router)
     api.include_router(routes_tracking.router)
     if app.segmenter is not None:

@@ -99,11 +99,9 @@ class FetchedOutput:
         self._job, self._on_stored = job, on_stored
 
     def put(self, frame: int, found: Found) -> None:
-        figures = [
-            self._figure(frame, target, prediction, value) for target, prediction, value in drawn(found, *self._size)
-        ]
-        self._store.put(frame, figures, self._job.stop)
-        tracked = {target.figure_id for target, _, _ in drawn(found, *self._size) if target.figure_id is not None}
+        shown = list(drawn(found, *self._size))
+        self._store.put(frame, [self._figure(frame, *one) for one in shown], self._job.stop)
+        tracked = {target.figure_id for target, _, _ in shown if target.figure_id is not None}
         self._on_stored(frame, len(found), sorted(tracked))
 
     def close(self, *, drop: bool) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -30,6 +29,7 @@ from common.serving.outputs import FetchedOutput, FigureOutput
 from common.serving.pictures import Pictures
 from common.serving.replies import Rejected, problem
 from common.serving.results import ResultStore
+from common.serving.servers import Servers
 from common.serving.settings import ServingSettings, TrackerApp
 from common.serving.targets import Loaded, Target, from_request, from_server, read_value
 from common.serving.tracking_job import Silent, Teller, TrackingWork
@@ -40,8 +40,6 @@ from common.supervisely_io.videos import video
 from common.video.contract import FrameSource
 
 log = logging.getLogger(__name__)
-
-_MOST_SERVERS = 16
 
 
 class Service:
@@ -57,7 +55,7 @@ class Service:
         self.trouble: str | None = None
         """Why the trackers could not be made, once that is known."""
         self.memory = EngineMemory(max_bytes=settings.memory_bytes)
-        self._servers: OrderedDict[bytes, Server] = OrderedDict()
+        self._servers = Servers()
         self._videos: VideoCache | None = None
         self._lock = threading.Lock()
         self._starting = threading.Lock()
@@ -78,9 +76,7 @@ class Service:
         with self._lock:
             if self._videos is not None:
                 self._videos.close()
-            for server in self._servers.values():
-                server.close()
-            self._servers.clear()
+        self._servers.close()
 
     # --- who asks ----------------------------------------------------------------------------------------------------------
 
@@ -88,16 +84,7 @@ class Service:
         return self.settings.access.caller(envelope.server_address, envelope.token)
 
     def server(self, caller: Caller) -> Server:
-        """Connections are kept per caller, a few callers' at a time."""
-        with self._lock:
-            server = self._servers.pop(caller.fingerprint, None)
-            if server is None:
-                server = Server(caller.address, caller.token)
-            self._servers[caller.fingerprint] = server
-            # jobs may still use the one that goes: its sockets end with it
-            while len(self._servers) > _MOST_SERVERS:
-                self._servers.popitem(last=False)
-            return server
+        return self._servers.of(caller)
 
     # --- tracking jobs -----------------------------------------------------------------------------------------------------
 
