@@ -97,7 +97,8 @@ def run_job(job: TrackJob, out: Path, reporter: Reporter) -> int:
         try:
             write_results(
                 journal, job.source, job.prompts, out, reporter,
-                overlay=job.overlay and not outcome.stopped, complete=not outcome.stopped, stop=stop,
+                overlay=job.overlay and not outcome.stopped, complete=not outcome.stopped,
+                damage=job.source.info.damage or outcome.damage, stop=stop,
             )  # fmt: skip
         except OSError as error:
             raise _unwritable(out, error) from error

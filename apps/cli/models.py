@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Annotated
 
 import typer
@@ -29,7 +30,7 @@ def list_models(as_json: Json = False) -> None:
     table = Table("name", "what", "tracks", "licence", "weights", box=None, header_style="bold", pad_edge=False)
     for card in cards:
         table.add_row(card.name, card.title, _kinds(card), card.licence, card.weights or "none needed")
-    Console().print(table)
+    _print(table)
 
 
 @app.command()
@@ -42,7 +43,7 @@ def show(name: Name, as_json: Json = False) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     for field, value in _plain(card).items():
         table.add_row(field.replace("_", " "), ", ".join(value) if isinstance(value, list) else str(value))
-    Console().print(table)
+    _print(table)
 
 
 @app.command()
@@ -60,6 +61,10 @@ def verify() -> None:
     """Check the weights on this machine against the catalogue."""
     needed = [name for name in registry.names() if registry.make(name).card.weights]
     typer.echo("All trackers are built in and need no weights." if not needed else "Not checked: " + ", ".join(needed))
+
+
+def _print(table: Table) -> None:
+    Console(width=None if sys.stdout.isatty() else 160).print(table)  # no line is broken for a program that reads it
 
 
 def _kinds(card: TrackerCard) -> str:

@@ -50,17 +50,21 @@ def write_results(
     *,
     overlay: bool,
     complete: bool,
+    damage: str | None,
     stop: threading.Event,
 ) -> None:
-    """Write everything that the journal holds. overlay: render overlay.mp4, given up when `stop` is set."""
-    first_last = _write_tables(journal, source, prompts, out, complete)
+    """Write everything that the journal holds. overlay: render overlay.mp4, given up when `stop` is set. complete, damage:
+    for the summary, whether all was tracked and which frames could not be read.
+    """
+    how = {"complete": complete, "damage": damage}
+    first_last = _write_tables(journal, source, prompts, out, how)
     (out / "overlay.mp4").unlink(missing_ok=True)  # of an earlier job: it would not show these results
     if overlay and first_last is not None:
         _write_overlay(journal, source, prompts.labels, out, reporter, first_last, stop)
 
 
 def _write_tables(
-    journal: Journal, source: FrameSource, prompts: Prompts, out: Path, complete: bool
+    journal: Journal, source: FrameSource, prompts: Prompts, out: Path, how: Mapping[str, Any]
 ) -> tuple[int, int] | None:
     labels, info = prompts.labels, source.info
     classes = {
@@ -71,7 +75,7 @@ def _write_tables(
     with (
         _replacing(out / "tracks.txt") as tracks,
         _replacing(out / "points.csv") as points,
-        _Summary(out / "summary.json", journal, source, labels, complete) as summary,
+        _Summary(out / "summary.json", journal, source, labels, how) as summary,
         AnnotationWriter(out / "annotation.json", info.width, info.height, prompts.meta, name=info.name) as annotation,
     ):
         table = csv.writer(points, lineterminator="\n")
@@ -147,13 +151,13 @@ class _Summary:
     """summary.json: how it went, how sure each frame is, and which frames to look at first."""
 
     def __init__(
-        self, path: Path, journal: Journal, source: FrameSource, labels: Mapping[str, Label], complete: bool
+        self, path: Path, journal: Journal, source: FrameSource, labels: Mapping[str, Label], how: Mapping[str, Any]
     ) -> None:
         self._path = path
         self._journal = journal
         self._info = source.info
         self._labels = labels
-        self._complete = complete
+        self._how = how
         self._review = ReviewQueue(ReviewSettings(limit=REVIEW_LIMIT), (source.info.width, source.info.height))
         self._seen = {key: {"frames": 0, "lost": 0} for key in labels}
         self._frames = 0
@@ -185,7 +189,7 @@ class _Summary:
         seconds = self._journal.seconds
         rest = {
             "video": self._info.name,
-            "complete": self._complete,
+            **self._how,
             "frames": self._frames,
             "seconds": round(seconds, 3),
             "frames_per_second": round(self._frames / seconds, 2) if seconds else None,
@@ -195,7 +199,6 @@ class _Summary:
                 for key, label in self._labels.items()
             ],
             "review": [self._suggestion(suggestion) for suggestion in self._review.suggestions()],
-            "damage": self._info.damage,
         }
         self._file.write("},\n" + json.dumps(rest, indent=1)[2:] + "\n")
 

@@ -257,6 +257,7 @@ def test_a_broken_image_in_the_middle_costs_only_its_own_frame(clip: Clip, comma
     done = command("track", folder, "--box", clip.box(), "--box", late, "--out", folder)  # results beside the images
     assert done.returncode == 0, done.stderr
     assert "frame 4" in done.stderr
+    assert "frame 4" in json.loads((folder / "summary.json").read_text())["damage"]
     rows = mot(folder / "tracks.txt")
     assert rows[1].keys() == set(range(9)) - {4}
     assert rows[2].keys() == {6, 7, 8}
