@@ -1,4 +1,4 @@
-"""Auto Track as FastAPI sees it: `python -m uvicorn apps.auto_track.main:create_app --factory`.
+"""Auto Track as FastAPI sees it: `python -m uvicorn apps.auto_track.main:app`. Configured by environment variables.
 
 Every endpoint that changes something checks the request, hands it on and answers at once; the work is done elsewhere.
 """
@@ -223,3 +223,12 @@ def _add_health(app: FastAPI) -> None:
     @app.post("/get_custom_inference_settings")
     async def custom_settings() -> dict[str, Any]:
         return {"settings": {}}
+
+
+def __getattr__(name: str) -> FastAPI:
+    """`app`, made when it is first asked for: importing this module touches no folder."""
+    if name != "app":
+        raise AttributeError(name)
+    made = create_app()
+    globals()["app"] = made
+    return made

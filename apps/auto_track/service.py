@@ -96,7 +96,8 @@ class Service:
     # --- settings --------------------------------------------------------------------------------------------------------
 
     def change_settings(self, call: Envelope) -> Settings:
-        """Only for people whom the server knows: an engine's URL decides where videos' ids and tokens go."""
+        """A token that comes with the request must be one that the server knows: an engine's URL decides where ids of
+        videos and tokens go. The app's own page sends none, as pages of apps do; the platform guards who sees it."""
         self.server(self.caller(call)).call("users.me")
         session = call.context.get("sessionId") or call.state.get("sessionId")
         changes = dict(call.state.get("settings") or call.state)

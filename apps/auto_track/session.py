@@ -526,7 +526,7 @@ class Session:
         """Writes down how far everything is - if all of it is on the server: only that may be remembered as finished."""
         assert self._writer is not None
         self._saved_at = time.monotonic()
-        if not self._writer.flush(timeout_s):
+        if not self._writer.flush(timeout_s) or self._abandon.is_set():
             return
         state = self._tracking.state()
         if self._lookout is not None and self._lookout.next is not None:
