@@ -23,6 +23,8 @@ from common.serving.replies import Rejected
 from common.video.contract import Image, VideoInfo
 
 MAX_FILES = 2000
+MAX_SETTINGS_BYTES = 64 * 1024 * 1024
+"""Of the text part beside the files; masks may be in it."""
 MAX_PIXELS = 100_000_000
 """Of one picture; its header is read before anything is unpacked."""
 
@@ -76,7 +78,9 @@ async def read_form(request: Request, max_bytes: int) -> AsyncIterator[tuple[str
         return message
 
     try:
-        form = await Request(request.scope, counted).form(max_files=MAX_FILES, max_fields=20)
+        form = await Request(request.scope, counted).form(
+            max_files=MAX_FILES, max_fields=20, max_part_size=MAX_SETTINGS_BYTES
+        )
     except ClientDisconnect as error:
         raise Rejected("The request broke off.") from error
     async with _closing(form):

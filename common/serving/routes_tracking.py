@@ -75,7 +75,7 @@ async def track_stream(call: Call, service: Serving) -> StreamingResponse:
 
 
 @router.post("/pop_tracking_results")
-async def pop_tracking_results(call: Call, service: Serving) -> dict[str, Any]:
+async def pop_tracking_results(call: Call, service: Serving) -> Response:
     asked = PopContext.model_validate(call.context)
     if asked.uuid is None and asked.track_id is None:
         raise Rejected("The context has no inference_request_uuid.")
@@ -85,7 +85,7 @@ async def pop_tracking_results(call: Call, service: Serving) -> dict[str, Any]:
         fetched = [job for job in fetched if job.owner == owner]
     if not fetched:
         raise Rejected("That job writes its figures to the server; there is nothing to fetch.", 404)
-    return _popped(fetched[-1], asked, service)
+    return await run_in_threadpool(lambda: _json(_popped(fetched[-1], asked, service)))
 
 
 @router.post("/stop_tracking")
@@ -114,7 +114,7 @@ async def track_api(call: Call, service: Serving, request: Request) -> Response:
 @router.post("/track-api-files")
 async def track_api_files(service: Serving, request: Request) -> Response:
     async with read_form(request, service.settings.max_upload_bytes) as (settings, files):
-        asked = FilesSettings.model_validate(parse_json(settings, "The part `settings`"))
+        asked = await run_in_threadpool(_files_settings, settings)
         asked = asked.model_copy(update={"frames": min(asked.frames, len(files) - 1)})
         if asked.frames < 1:
             return Response("[]", media_type="application/json")
@@ -137,6 +137,10 @@ async def smart_cache_files(service: Serving, request: Request) -> dict[str, str
     return {"message": "Cache task started."}
 
 
+def _files_settings(text: str) -> FilesSettings:
+    return FilesSettings.model_validate(parse_json(text, "The part `settings`"))
+
+
 async def _rows(job: Job, request: Request) -> Response:
     """Waits for a batch, unless the caller hangs up."""
     ended = asyncio.wrap_future(job.ended)
@@ -151,8 +155,13 @@ async def _rows(job: Job, request: Request) -> Response:
     batch = ended.result()
     if not isinstance(batch, Batch):
         raise Rejected("The batch was stopped.", 409)
-    text = await run_in_threadpool(json.dumps, batch.rows, separators=(",", ":"), allow_nan=False)
-    return Response(text, media_type="application/json", headers={"x-continued-objects": str(batch.continued)})
+    return await run_in_threadpool(_json, batch.rows, {"x-continued-objects": str(batch.continued)})
+
+
+def _json(content: Any, headers: dict[str, str] | None = None) -> Response:
+    """Called in a thread: writing out many masks would hold up every other request."""
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+    return Response(text, media_type="application/json", headers=headers)
 
 
 def _popped(job: Job, asked: PopContext, service: Service) -> dict[str, Any]:

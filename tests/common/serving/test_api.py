@@ -237,6 +237,15 @@ def test_files_give_what_the_video_gives(
     assert found == wanted
 
 
+def test_many_masks_may_come_with_files(client: Client, clip: Path) -> None:
+    columns = [column("bitmap"), *(column("point") | {"key": f"k{n}", "note": "x" * 100_000} for n in range(20))]
+    settings = json.dumps({"frame_index": 0, "frames": 1, "input_geometries": columns})
+    assert len(settings) > 2_000_000
+    reply = client.files("track-api-files", pictures(clip, 0, 2), settings)
+    assert reply.status_code == 200, reply.text
+    assert [len(row) for row in reply.json()] == [21]
+
+
 def test_files_that_are_no_pictures_are_refused(client: Client) -> None:
     settings = json.dumps({"frame_index": 0, "frames": 1, "input_geometries": [column("point")]})
     for files in ([b"no picture", b"neither"], [b"", b""]):
