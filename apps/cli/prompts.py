@@ -61,12 +61,15 @@ class Label:
 
 @dataclass(frozen=True)
 class Prompts:
-    """Everything that was drawn. labels: by key, in order. meta: the classes of all labels. files: what it was read from."""
+    """Everything that was drawn. labels: by key, in order. meta: the classes of all labels. files: what it was read from.
+    skipped: figures of types that cannot be tracked, by type.
+    """
 
     key_figures: Sequence[KeyFigure]
     labels: Mapping[str, Label]
     meta: ProjectMeta
     files: Sequence[Path] = ()
+    skipped: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -98,8 +101,9 @@ def gather(annotation: Path | None, flags: PromptFlags, info: VideoInfo) -> Prom
     figures: list[KeyFigure] = []
     labels: dict[str, Label] = {}
     classes: dict[str, ObjectClass] = {}
+    skipped: Mapping[str, int] = {}
     if annotation is not None:
-        _add_annotation(annotation, info, figures, labels, classes)
+        skipped = _add_annotation(annotation, info, figures, labels, classes)
     for frame, value in _drawn(flags, info):
         key = str(len(labels) + 1)
         name = geometry_type(value) if not isinstance(value, Box | Mask) else kind_of(value)
@@ -109,7 +113,7 @@ def gather(annotation: Path | None, flags: PromptFlags, info: VideoInfo) -> Prom
         labels[key].learn(value, frame)
         figures.append(KeyFigure(frame, Prompt(key, to_geometry(value))))
     check(figures, info)
-    return Prompts(figures, labels, ProjectMeta.of(classes.values()), _files(annotation, flags, info))
+    return Prompts(figures, labels, ProjectMeta.of(classes.values()), _files(annotation, flags, info), skipped)
 
 
 def _files(annotation: Path | None, flags: PromptFlags, info: VideoInfo) -> list[Path]:
@@ -136,7 +140,8 @@ def _add_annotation(
     figures: list[KeyFigure],
     labels: dict[str, Label],
     classes: dict[str, ObjectClass],
-) -> None:
+) -> Mapping[str, int]:
+    """Gives the figures that were left out, by type."""
     if not path.is_file():
         raise PromptInvalid(f"--prompts {path}: there is no such file.")
     annotation = read_annotation(path)
@@ -162,7 +167,11 @@ def _add_annotation(
             labels[key].learn(value, frame)
             figures.append(KeyFigure(frame, Prompt(key, to_geometry(value))))
     if not figures:
-        raise PromptInvalid(f"{path.name} has no figures drawn by a person; draw at least one to track from.")
+        what = (
+            f", only {' and '.join(annotation.skipped)} figures, which cannot be tracked" if annotation.skipped else ""
+        )
+        raise PromptInvalid(f"{path.name} has no figures drawn by a person{what}; draw at least one to track from.")
+    return annotation.skipped
 
 
 def _joined(figures: Sequence[Figure]) -> Iterator[tuple[str, Value]]:

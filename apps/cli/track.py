@@ -57,6 +57,8 @@ def track(
     with Reporter(quiet) as reporter:
         if source.info.damage:
             reporter.warn(source.info.damage)
+        for kind, count in drawn.skipped.items():
+            reporter.warn(f"Figures of type {kind} cannot be tracked; left out: {count}.")
         return run_job(job, out, reporter)
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -130,7 +131,7 @@ def test_an_annotation_with_two_key_figures_is_tracked_from_both_sides(clip: Cli
     assert np.mean(overlaps) > 0.7
 
 
-def annotation_of(rings: dict[int, list[list[int]]]) -> dict[str, object]:
+def annotation_of(rings: dict[int, list[list[int]]]) -> dict[str, Any]:
     """A Supervisely annotation of one polygon: frame -> vertices."""
     frames = [
         {
@@ -159,10 +160,13 @@ def annotation_of(rings: dict[int, list[list[int]]]) -> dict[str, object]:
 def test_a_polygon_may_have_other_vertices_on_the_next_key_figure(clip: Clip, command: Command, tmp_path: Path):
     few, many = [[40, 40], [90, 40], [90, 90]], [[40, 40], [90, 40], [95, 60], [90, 90], [40, 90]]
     prompts = tmp_path / "prompts.json"
-    prompts.write_text(json.dumps(annotation_of({0: few, 7: many})))
+    annotation = annotation_of({0: few, 7: many})
+    annotation["frames"][0]["figures"].append({"objectKey": "a" * 32, "geometryType": "cuboid", "geometry": {}})
+    prompts.write_text(json.dumps(annotation))
     done = command("track", clip.video, "--prompts", prompts, "--frames", 2, "--no-overlay", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     frames = json.loads((tmp_path / "out" / "annotation.json").read_text())["frames"]
+    assert "cuboid cannot be tracked; left out: 1" in done.stderr
     vertices = {f["index"]: len(g["geometry"]["points"]["exterior"]) for f in frames for g in f["figures"]}
     assert vertices == {**dict.fromkeys(range(4), 3), **dict.fromkeys(range(4, 10), 5)}
 
