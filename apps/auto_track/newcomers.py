@@ -102,7 +102,7 @@ class RemoteDetector:
             "framesCount": 1,
             "settings": self._settings,
         }
-        reply = self._address.ask(scene.server, scene.caller.token, "inference_video_id", {}, state)
+        reply = self._address.ask(scene.caller, "inference_video_id", {}, state, scene.stop)
         entries = reply.get("ann", reply.get("annotations")) if isinstance(reply, dict) else reply
         if not isinstance(entries, list):
             raise EngineFailed("the detector answered no annotations")

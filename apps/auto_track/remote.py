@@ -23,8 +23,9 @@ from common.errors import Interrupted, PromptInvalid, UserError
 from common.geometry.shapes import Skeleton, Value, to_geometry
 from common.geometry.supervisely import from_json, geometry_type, to_json
 from common.geometry.types import Mask
+from common.serving.access import Caller
 from common.supervisely_io.retry import ONCE
-from common.supervisely_io.server import Server
+from common.supervisely_io.server import Server, Timeouts
 from common.tracking.contract import Prediction
 from common.tracking.presence import Presence, PresenceSettings
 from common.tracking.snapshot import pack, unpack
@@ -44,29 +45,48 @@ class Address:
 
     def ask(
         self,
-        server: Server,
-        token: str,
+        caller: Caller,
         command: str,
         context: Mapping[str, Any],
         state: Mapping[str, Any] | None = None,
+        stop: threading.Event | None = None,
     ) -> Any:
-        """The app's JSON reply. Raises `EngineFailed`."""
+        """The app's JSON reply. stop: once set, the answer is not waited for. Raises `EngineFailed`, `Interrupted`."""
+        if stop is None:
+            return self._ask(caller, command, context, state or {})
+        found: Future[Any] = Future()
+
+        def work() -> None:
+            try:
+                found.set_result(self._ask(caller, command, context, state or {}))
+            except BaseException as error:  # noqa: BLE001 - carried to the thread that waits
+                found.set_exception(error)
+
+        threading.Thread(target=work, daemon=True, name=command).start()
+        while True:
+            try:
+                return found.result(timeout=0.05)
+            except TimeoutError:
+                if stop.is_set():
+                    raise Interrupted("Stopped while an engine was at work.") from None
+
+    def _ask(self, caller: Caller, command: str, context: Mapping[str, Any], state: Mapping[str, Any]) -> Any:
         if self.task_id is not None:
             payload = {
                 "taskId": self.task_id,
                 "command": command,
                 "context": {**context, "outside_request": True},
-                "state": dict(state or {}),
+                "state": dict(state),
                 "skipResponse": False,
                 "timeout": int(TIMEOUT_S),
             }
+            patience = Timeouts(read_s=TIMEOUT_S + 5)  # the server waits for the app, we for the server
             try:
-                return server.call("tasks.request.direct", payload, repeat=False, retry=ONCE)
-            except Interrupted:
-                raise
+                with Server(caller.address, caller.token, retry=ONCE, timeouts=patience) as server:
+                    return server.call("tasks.request.direct", payload, repeat=False)
             except UserError as error:
                 raise EngineFailed(str(error)) from error
-        body = {"context": context, "state": state or {}, "server_address": server.address, "api_token": token}
+        body = {"context": context, "state": state, "server_address": caller.address, "api_token": caller.token}
         try:
             reply = httpx.post(f"{self.url}/{command}", json=body, timeout=TIMEOUT_S, follow_redirects=False)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -94,22 +114,8 @@ class RemoteEngine:
         return _RemoteRun(self, scene, start, unpack(snapshot))
 
     def ask(self, scene: Scene, context: Mapping[str, Any]) -> Any:
-        """`track-api`, on a thread of its own so that a stop need not wait for the answer."""
-        found: Future[Any] = Future()
-
-        def work() -> None:
-            try:
-                found.set_result(self._address.ask(scene.server, scene.caller.token, "track-api", context))
-            except BaseException as error:  # noqa: BLE001 - carried to the thread that waits
-                found.set_exception(error)
-
-        threading.Thread(target=work, daemon=True, name="track-api").start()
-        while True:
-            try:
-                return found.result(timeout=0.1)
-            except TimeoutError:
-                if scene.stop.is_set():
-                    raise Interrupted("Stopped while an engine was at work.") from None
+        """`track-api`."""
+        return self._address.ask(scene.caller, "track-api", context, stop=scene.stop)
 
     def presence(self, scene: Scene) -> Presence:
         return Presence(scene.video.width, scene.video.height, self._presence(scene.video.fps))

@@ -152,7 +152,7 @@ class Service:
         def ask() -> None:
             for address in addresses:
                 try:
-                    address.ask(server, caller.token, "smart_cache", {}, rest)
+                    address.ask(caller, "smart_cache", {}, rest)
                 except EngineFailed as error:
                     log.warning("an engine could not be told to cache a video: %s", error)
             ranges = [*state.frame_ranges, *((index, index) for index in state.frame_indexes)]
@@ -171,9 +171,7 @@ class Service:
         server = self.server(caller)
         if not chosen.engine:
             try:
-                reply = Address(chosen.task_id, chosen.url).ask(
-                    server, caller.token, "smart_segmentation", call.context, call.state
-                )
+                reply = Address(chosen.task_id, chosen.url).ask(caller, "smart_segmentation", call.context, call.state)
             except EngineFailed as error:
                 return {**nothing, "error": {"message": f"{messages.SESSION_GONE} ({error})"}}
             return dict(reply) if isinstance(reply, dict) else nothing

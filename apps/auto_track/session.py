@@ -98,6 +98,7 @@ class Session:
         self._channel: ProgressChannel | None = None
         self._told_total = self._promised = 0
         self._told_refused = 0
+        self._gave = False
         self._warnings: deque[str] = deque(maxlen=100)
         self._steps: deque[tuple[int, int, bool]] = deque()
         self._look_again: set[tuple[int, int]] = set()
@@ -140,6 +141,7 @@ class Session:
 
     def put(self, frame: int, object_id: int, figures: Sequence[NewFigure], steps: int, version: int) -> None:
         self._promised += steps
+        self._gave = True
         self._send(frame, object_id, figures, steps, version)
 
     def protect(self, object_id: int, frames: tuple[int, int], version: int) -> None:
@@ -426,7 +428,12 @@ class Session:
     def _check_usable(self) -> None:
         missing = self._tracking.unusable()
         looking = self._lookout is not None and self._lookout.next is not None
-        if self._tracking.steps_left() == 0 and not looking and (missing or not self._tracking.object_ids):
+        if (
+            not self._gave
+            and self._tracking.steps_left() == 0
+            and not looking
+            and (missing or not self._tracking.object_ids)
+        ):
             raise UserError(messages.NOTHING_TO_TRACK)
         if missing:
             self.warn(messages.no_engine(missing))

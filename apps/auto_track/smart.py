@@ -94,7 +94,7 @@ class RemoteSegmenter:
             }
             for number, ask in enumerate(asks)
         ]
-        reply = self._address.ask(scene.server, scene.caller.token, "smart_segmentation_batch", {"states": states})
+        reply = self._address.ask(scene.caller, "smart_segmentation_batch", {"states": states}, stop=scene.stop)
         if not isinstance(reply, list) or len(reply) != len(asks):
             raise EngineFailed("the Smart Tool did not answer one mask per object")
         return [self._read(scene, entry) for entry in reply]

@@ -389,6 +389,17 @@ def test_the_sdk_reaches_it_through_the_server(auto: Auto, lab: Lab) -> None:
     assert api.task.send_request(task, "stop_tracking", data={}, context={"trackId": track}) is None
 
 
+def test_removing_everything_is_no_error(auto: Auto, lab: Lab) -> None:
+    ident = lab.object()
+    lab.box(ident, 0)
+    track = begin(auto, lab, [ident], 0, 3)
+    lab.finished(track)
+    lab.served.call("annotation-objects.bulk.remove", [ident])
+    auto.post("objects_removed", {"figures": [{"objectId": ident, "frames": [0, 29]}]})
+    lab.finished(track, 2)
+    assert lab.errors(track) == []
+
+
 def test_an_object_that_is_gone_is_named(auto: Auto, lab: Lab) -> None:
     ident = lab.object()
     lab.box(ident, 0)
