@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +20,7 @@ from apps.auto_track.tracks import Errands, Tracks
 from apps.auto_track.updates import Interpolate
 from common.serving.access import Caller
 from common.serving.envelope import CacheState, Envelope
+from common.serving.servers import Servers
 from common.serving.settings import ServingSettings
 from common.serving.smart_tool import GrabCut
 from common.supervisely_io.cache import VideoCache
@@ -28,8 +28,6 @@ from common.supervisely_io.server import Server
 from common.supervisely_io.videos import video
 
 log = logging.getLogger(__name__)
-
-_MOST_SERVERS = 16
 
 
 class Service:
@@ -45,8 +43,7 @@ class Service:
         self.store = SettingsStore(folder / "settings.json")
         self.videos = VideoCache(settings.data / "videos", settings.cache_bytes)
         self.journal = Journal(folder / "journal.sqlite")
-        self._servers: OrderedDict[bytes, Server] = OrderedDict()
-        self._lock = threading.Lock()
+        self._servers = Servers()
         self.tracks = Tracks(
             Means(self.videos, self.journal, linger_s=linger_s, **(means or {})), self.store, self.server
         )
@@ -65,9 +62,7 @@ class Service:
         self.journal.keep_running(cut_off)
         self.journal.close()
         self.videos.close()
-        with self._lock:
-            for server in self._servers.values():
-                server.close()
+        self._servers.close()
 
     def resume(self) -> int:
         """Takes up what ran when the app died, with the app's own token; how many sessions."""
@@ -83,15 +78,8 @@ class Service:
         return self.settings.access.caller(call.server_address, call.token)
 
     def server(self, caller: Caller) -> Server:
-        """Connections are kept per caller, a few callers' at a time."""
-        with self._lock:
-            server = self._servers.pop(caller.fingerprint, None)
-            if server is None:
-                server = Server(caller.address, caller.token)
-            self._servers[caller.fingerprint] = server
-            while len(self._servers) > _MOST_SERVERS:
-                self._servers.popitem(last=False)  # sessions may still use it: its sockets end with it
-            return server
+        """That caller's server as they see it."""
+        return self._servers.of(caller)
 
     # --- settings --------------------------------------------------------------------------------------------------------
 
