@@ -41,6 +41,7 @@ from common.serving.access import Caller
 from common.serving.jobs import StopSignal
 from common.serving.replies import sentence
 from common.supervisely_io.cache import VideoCache
+from common.supervisely_io.figures import figures_by_id
 from common.supervisely_io.progress import ProgressChannel
 from common.supervisely_io.projects import project
 from common.supervisely_io.records import NewFigure, VideoRecord
@@ -353,8 +354,10 @@ class Session:
             self.warn(messages.beyond(update.frame, record.frames))
             return
         span = _span(update.frame, update.frames, update.direction, record.frames)
-        records = self._loader.objects(update.object_ids)
-        gone = set(update.object_ids) - records.keys()
+        named = figures_by_id(self._server, record.dataset_id, update.figure_ids, geometry=False)
+        idents = {*update.object_ids, *(figure.object_id for figure in named.values())}
+        records = self._loader.objects(sorted(idents))
+        gone = idents - records.keys()
         if gone:
             self.warn(messages.gone(gone))
         drawn = self._loader.drawn(list(records), span)

@@ -40,11 +40,10 @@ class Tracks:
 
     def track(self, context: TrackContext, caller: Caller) -> None:
         """`/track`: more for a running session, or a new one."""
-        self._deliver(
-            context,
-            caller,
-            TrackMore(tuple(context.object_ids or ()), context.frame_index, context.frames, context.direction),
-        )
+        figures = () if context.object_ids else tuple(context.figure_ids)
+        objects = tuple(context.object_ids or ())
+        more = TrackMore(objects, context.frame_index, context.frames, context.direction, figures)
+        self._deliver(context, caller, more)
 
     def go_on(self, context: TrackContext, caller: Caller) -> None:
         """`/continue_track`: a session that has ended is taken up again from what is remembered of it."""
@@ -55,7 +54,7 @@ class Tracks:
         if known or (remembered and not context.object_ids):
             self._deliver(context, caller, Continue(context.frame_index, context.frames, context.direction))
         else:
-            if context.object_ids is None:
+            if context.object_ids is None and not context.figure_ids:
                 raise Rejected("This track is not running and nothing is remembered of it; objectIds are needed.")
             self.track(context, caller)
 

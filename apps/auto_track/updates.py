@@ -14,12 +14,14 @@ Direction = Literal["forward", "backward", "both"]
 
 @dataclass(frozen=True)
 class TrackMore:
-    """Objects are to be tracked: new ones, or ones whose figure on that frame was drawn or edited."""
+    """Objects are to be tracked: new ones, or ones whose figure on that frame was drawn or edited. figure_ids: figures of
+    more objects, for callers that name figures instead."""
 
     object_ids: tuple[int, ...]
     frame: int
     frames: int
     direction: Direction = "forward"
+    figure_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

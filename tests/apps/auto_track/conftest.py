@@ -133,7 +133,7 @@ def wait_until(true: Callable[[], Any], timeout_s: float = 20.0) -> Any:
     end = time.monotonic() + timeout_s
     while not (found := true()):
         assert time.monotonic() < end, "waited too long"
-        time.sleep(0.01)
+        time.sleep(0.02)
     return found
 
 
@@ -197,7 +197,7 @@ class Lab:
         found = self.served.own("GET", f"notifications?trackId={track_id}").json()
         return [e["body"]["data"] for e in found if e["kind"] == "notify" and e["body"]["type"] == f"videos:{kind}"]
 
-    def finished(self, track_id: str, times: int = 1) -> list[dict[str, Any]]:
+    def finished(self, track_id: str, times: int = 1, timeout_s: float = 20.0) -> list[dict[str, Any]]:
         """Waits until the bar was full so many times; all progress messages."""
 
         def full() -> list[dict[str, Any]]:
@@ -205,7 +205,7 @@ class Lab:
             ends = [m for m in told if m["progress"]["current"] == m["progress"]["total"]]
             return told if len(ends) >= times else []
 
-        return wait_until(full)
+        return wait_until(full, timeout_s)
 
     def warnings(self, track_id: str) -> str:
         return "\n".join(m["message"] for m in self.messages(track_id, "tracking-warning"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,8 @@ class Old:
     async def answer(self, request: Request) -> JSONResponse:
         context = (await request.json())["context"]
         self.asked.append(context)
+        if self.mood == "slow":
+            await asyncio.sleep(8)
         if self.mood == "down":
             return JSONResponse({"message": "out of memory"}, 500)
         if self.mood == "null":
@@ -127,6 +131,23 @@ def test_an_engine_that_is_broken_is_no_disappearance(
     begin(auto, lab, [ident], 0, 4, trackId=track)
     lab.finished(track, 2)
     assert lab.lefts(ident) == {n: 20 + 2 * n for n in range(5)}
+
+
+def test_a_stop_does_not_wait_for_a_slow_engine(auto: Auto, lab: Lab, old: Old) -> None:
+    old.mood = "slow"
+    auto.post("settings", {}, settings={"rectangle": {"url": old.url}})  # type: ignore[attr-defined]
+    ident = lab.object()
+    figure = lab.box(ident, 0)
+    track = "slow-" + str(ident)
+    context = {"trackId": track, "videoId": lab.video_id, "figureIds": [figure], "frameIndex": 0, "frames": 4}
+    auto.post("track", context)
+    wait_until(lambda: old.asked)
+    began = time.monotonic()
+    auto.post("stop_tracking", {"trackId": track})
+    lab.finished(track)
+    assert time.monotonic() - began < 4
+    assert lab.errors(track) == []
+    assert sorted(lab.figures(ident)) == [0]
 
 
 def test_our_own_apps_keep_their_memory_between_batches(auto: Auto, lab: Lab, tmp_path: Path) -> None:

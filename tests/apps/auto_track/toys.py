@@ -20,8 +20,10 @@ from common.video.contract import Image
 STEP = 2
 
 
-def write_clip(path: Path, frames: int = 30, width: int = 160, height: int = 120, seed: int = 0) -> Path:
-    """Textured ground, and a textured 28 x 24 patch whose left edge is at 20 + 2 n on frame n."""
+def write_clip(
+    path: Path, frames: int = 30, width: int = 160, height: int = 120, seed: int = 0, step: int = STEP
+) -> Path:
+    """Textured ground, and a textured 28 x 24 patch whose left edge is at 20 + step n on frame n."""
     random = np.random.default_rng(seed)
 
     def texture(w: int, h: int, low: int, high: int) -> np.ndarray:
@@ -35,7 +37,7 @@ def write_clip(path: Path, frames: int = 30, width: int = 160, height: int = 120
         stream.bit_rate = 4_000_000
         for index in range(frames):
             image = ground.copy()
-            left = 20 + STEP * index
+            left = 20 + step * index
             image[40:64, left : left + 28] = patch[:, : max(0, width - left)]
             for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")):
                 container.mux(packet)
