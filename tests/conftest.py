@@ -1,7 +1,19 @@
-"""For all tests: one thread per process, since pytest-xdist already runs one process per core."""
+"""For all tests: one thread per process, since pytest-xdist already runs one process per core, and no time limits."""
 
 import os
+import sys
+import types
 
 os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+# The SDK, while it is imported, imports every module on the call stack by name. A worker of pytest-xdist has one on its
+# stack that is no real module.
+sys.modules.setdefault("__channelexec__", types.ModuleType("__channelexec__"))
+
+from hypothesis import settings  # noqa: E402 - after the environment is set
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from PIL import ImageOps, UnidentifiedImageError
+from PIL import ImageFile, ImageOps, UnidentifiedImageError
 
 from common.errors import FrameUnreadable, VideoUnreadable
 from common.video.contract import Image, VideoInfo
@@ -110,7 +112,7 @@ class ImageFolder:
 
     def _load(self, index: int, expected: tuple[int, int] | None) -> Image:
         try:
-            with Pillow.open(self._path / self._name(index)) as picture:
+            with _whole_files_only(), Pillow.open(self._path / self._name(index)) as picture:
                 rgb = _rgb(ImageOps.exif_transpose(picture))
         except FileNotFoundError as error:
             raise FrameUnreadable(
@@ -133,6 +135,21 @@ class ImageFolder:
                 f"{expected[0]} x {expected[1]}. All images must have one size; resize or remove it.",
                 index,
             )
+
+
+_PILLOW = Lock()
+
+
+@contextmanager
+def _whole_files_only() -> Iterator[None]:
+    """Images that are cut short are errors, also where another library (the Supervisely SDK) has told Pillow otherwise."""
+    with _PILLOW:
+        before = ImageFile.LOAD_TRUNCATED_IMAGES
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
+        try:
+            yield
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
 def _rgb(picture: Pillow.Image) -> Image:

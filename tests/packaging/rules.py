@@ -73,7 +73,7 @@ def _entrypoint(entrypoint: str, root: Path) -> list[str]:
     file = module_file(where, root / options.get("--app-dir", "."))
     if file is None:
         return [*found, f"entrypoint: there is no module {where or '(none named)'}"]
-    if name.split(".")[0] not in top_level_names(file):
+    if not {name.split(".")[0], "__getattr__"} & top_level_names(file):  # a module may make its app when asked for it
         found.append(f"entrypoint: {where} has no {name or '(no name)'}")
     return found
 

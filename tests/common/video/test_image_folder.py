@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image as Pillow
+from PIL import ImageFile
 
 from common.errors import FrameUnreadable, VideoUnreadable
 from common.video import image_folder
@@ -96,7 +97,9 @@ def test_a_broken_and_an_odd_one(tmp_path: Path, budget: int, monkeypatch: pytes
             source.read(beyond)
 
 
-def test_an_image_cut_short(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lenient", [False, True])
+def test_an_image_cut_short(tmp_path: Path, lenient: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", lenient)  # the SDK turns it on when it is imported
     path = save(tmp_path / "f", "1.png", 1)
     save(tmp_path / "f", "0.png", 0)
     path.write_bytes(path.read_bytes()[:200])
