@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.scene import write_clip
 from tests.e2e.suite import Clip, Suite
 
-SHORT, LONG = 30, 1200
+SHORT, LONG = 30, 1010
 
 
 @pytest.fixture(scope="session", autouse=True)
