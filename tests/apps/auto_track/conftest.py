@@ -129,11 +129,11 @@ def real(served: Served, tmp_path: Path) -> Iterator[Auto]:
         yield Auto(url, service, served)
 
 
-def wait_until(true: Callable[[], Any], timeout_s: float = 20.0) -> Any:
+def wait_until(true: Callable[[], Any], timeout_s: float = 20.0, every_s: float = 0.02) -> Any:
     end = time.monotonic() + timeout_s
     while not (found := true()):
         assert time.monotonic() < end, "waited too long"
-        time.sleep(0.02)
+        time.sleep(every_s)
     return found
 
 

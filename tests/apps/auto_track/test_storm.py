@@ -14,7 +14,7 @@ from common.serving.access import Caller, normalised
 from tests.apps.auto_track.conftest import FRAMES, Auto, Lab, box_json, wait_until
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_any_order_of_edits_ends_well(auto: Auto, lab: Lab, seed: int) -> None:
     dice = random.Random(seed)
     tracks, rail = auto.service.tracks, auto.rail
@@ -76,8 +76,7 @@ def test_any_order_of_edits_ends_well(auto: Auto, lab: Lab, seed: int) -> None:
                     lab.remove(drawn.pop(frame)[0])
                 removed = union(removed, [(first, first + 1)])
                 tracks.tell(FiguresRemoved(ident, (first, first + 1)))
-    # drawn figures on removed frames stand again where they were drawn afterwards
-    wait_until(lambda: len(tracks) == 0, 40)
+    wait_until(lambda: len(tracks) == 0, 40, every_s=0.1)
     assert lab.errors(track) == []
     figures = lab.figures(ident)
     people = {frame: left for frame, (_, left) in drawn.items()}
