@@ -26,29 +26,7 @@ def pack(tree: Tree) -> bytes:
     {'a': (1, array([0, 1, 2])), 'b': [None, b'x']}
     """
     arrays: list[np.ndarray] = []
-
-    def encode(value: Tree) -> Any:
-        if value is None or isinstance(value, bool | int | float | str):
-            return value
-        if isinstance(value, np.ndarray | np.generic):
-            if value.dtype.hasobject:
-                raise TypeError("arrays of objects cannot be saved")
-            arrays.append(np.asarray(value))
-            return {"scalar" if isinstance(value, np.generic) else "array": len(arrays) - 1}
-        if isinstance(value, bytes):
-            arrays.append(np.frombuffer(value, np.uint8))
-            return {"bytes": len(arrays) - 1}
-        if isinstance(value, list):
-            return [encode(v) for v in value]
-        if isinstance(value, tuple):
-            return {"tuple": [encode(v) for v in value]}
-        if isinstance(value, dict):
-            if not all(isinstance(k, str) for k in value):
-                raise TypeError("keys of a saved dict are strings")
-            return {"dict": [[k, encode(v)] for k, v in value.items()]}
-        raise TypeError(f"cannot save a {type(value).__name__}")
-
-    tree_json = json.dumps(encode(tree), separators=(",", ":")).encode()
+    tree_json = json.dumps(_encode(tree, arrays), separators=(",", ":")).encode()
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(zipfile.ZipInfo("tree.json", _EPOCH), tree_json)
@@ -72,6 +50,33 @@ def unpack(data: bytes) -> Tree:
             return _decode(tree, array)
     except (zipfile.BadZipFile, KeyError, json.JSONDecodeError) as error:
         raise ValueError(f"not a whole snapshot: {error}") from error
+
+
+def _encode(value: Tree, arrays: list[np.ndarray]) -> Any:
+    """The tree in JSON's terms; its arrays are appended to `arrays` and referred to by number.
+
+    A plain function: a nested one that calls itself is a reference cycle, which would keep the arrays of every snapshot
+    alive until Python happens to collect its garbage.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.ndarray | np.generic):
+        if value.dtype.hasobject:
+            raise TypeError("arrays of objects cannot be saved")
+        arrays.append(np.asarray(value))
+        return {"scalar" if isinstance(value, np.generic) else "array": len(arrays) - 1}
+    if isinstance(value, bytes):
+        arrays.append(np.frombuffer(value, np.uint8))
+        return {"bytes": len(arrays) - 1}
+    if isinstance(value, list):
+        return [_encode(v, arrays) for v in value]
+    if isinstance(value, tuple):
+        return {"tuple": [_encode(v, arrays) for v in value]}
+    if isinstance(value, dict):
+        if not all(isinstance(k, str) for k in value):
+            raise TypeError("keys of a saved dict are strings")
+        return {"dict": [[k, _encode(v, arrays)] for k, v in value.items()]}
+    raise TypeError(f"cannot save a {type(value).__name__}")
 
 
 def _decode(value: Any, array: Any) -> Tree:
