@@ -185,7 +185,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans-Bold.ttf", size)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=16)  # the clock's chip is new on every frame: a large cache would only fill up with them
 def _chip(name: str, state: str, colour: Colour, state_colour: Colour, size: int) -> np.ndarray:
     """Label on a dark rounded plate: name in the object's colour, state in the confidence's. RGBA uint8 (h, w, 4)."""
     font, gap, pad = _font(size), size // 2, size // 3
