@@ -20,10 +20,20 @@ def main() -> None:
     frames = [np.ascontiguousarray(f[..., ::-1]) for f in np.load(path, mmap_mode="r")]
     tracker = getattr(cv2, f"Tracker{name.upper()}_create")()
     wall, cpu = time.perf_counter(), time.process_time()
-    tracker.init(frames[0], tuple(round(float(v)) for v in box.split(",")))
-    boxes = []
-    for frame in frames[1:]:
-        found, where = tracker.update(frame)
+    boxes: list[list[float] | None] = []
+    alive = True  # some trackers throw at boxes that touch the picture's edge: from there on they have lost the object
+    for number, frame in enumerate(frames):
+        found, where = False, ()
+        try:
+            if number == 0:
+                tracker.init(frame, tuple(round(float(v)) for v in box.split(",")))
+                continue
+            if alive:
+                found, where = tracker.update(frame)
+        except cv2.error:
+            alive = False
+        if number == 0:
+            continue
         boxes.append([float(v) for v in where] if found else None)
     seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
     print(json.dumps({"version": cv2.__version__, "seconds": seconds, "cpu_seconds": cpu_seconds, "boxes": boxes}))
