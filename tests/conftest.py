@@ -17,3 +17,6 @@ from hypothesis import settings  # noqa: E402 - after the environment is set
 # How long an example takes says how busy the machine is, not whether the code is right.
 settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
+
+# An app that a test starts as a process of its own: it cannot be imported outside of one.
+collect_ignore = ["apps/workbench/sdk_tracker.py"]
