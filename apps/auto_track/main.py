@@ -35,6 +35,7 @@ from common.detection import registry as detectors
 from common.serving import replies
 from common.serving.envelope import Envelope
 from common.serving.intake import read_envelope
+from common.serving.routes_health import alive_router
 from common.serving.settings import ServingSettings
 
 log = logging.getLogger(__name__)
@@ -191,12 +192,7 @@ def _add_services(app: FastAPI) -> None:
 
 
 def _add_health(app: FastAPI) -> None:
-    @app.get("/livez")
-    @app.get("/is_alive")
-    @app.post("/is_alive")
-    @app.post("/is_running")
-    async def alive() -> dict[str, Any]:
-        return {"running": True, "mode": "production"}
+    app.include_router(alive_router)
 
     @app.get("/readyz")
     @app.get("/is_ready")
