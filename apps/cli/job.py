@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from common.tracking.plan import Direction, KeyFigure, Pass, plan
 from common.tracking.session import Outcome, TrackingSession, execute
 from common.video.contract import FrameSource
 from common.video.image_folder import SUFFIXES
+from common.weights.options import DEFAULT, EngineOptions
 
 JOURNAL = "unfinished.sqlite"
 """Where an unfinished job keeps its results, in the output folder; gone when the job is done."""
@@ -37,7 +38,8 @@ class TrackJob:
     """What to track.
 
     video: path. prompts: what was drawn. trackers: name per geometry kind that occurs. frames: how many to predict beyond
-    the outermost key figures, None = all. overlay: whether to render overlay.mp4.
+    the outermost key figures, None = all. overlay: whether to render overlay.mp4. options: for trackers that
+    are networks.
     """
 
     video: Path
@@ -47,6 +49,7 @@ class TrackJob:
     direction: Direction = Direction.FORWARD
     frames: int | None = None
     overlay: bool = True
+    options: EngineOptions = DEFAULT
 
     def passes(self) -> list[Pass]:
         """What runs where."""
@@ -64,7 +67,8 @@ class TrackJob:
         for figure in self.prompts.key_figures:
             head = [figure.frame, figure.prompt.key, self.prompts.labels[figure.prompt.key].class_name]
             digest.update(json.dumps(head).encode() + codec.encode(figure.prompt.geometry))
-        digest.update(json.dumps([sorted(self.trackers.items()), self.direction, self.frames, _version()]).encode())
+        engines = [sorted(self.trackers.items()), self.options.weights, self.options.device]
+        digest.update(json.dumps([engines, self.direction, self.frames, _version()]).encode())
         return digest.hexdigest()
 
 
@@ -87,7 +91,7 @@ def run_job(job: TrackJob, out: Path, reporter: Reporter) -> int:
     """Track and write the results to `out`. Returns the exit code: 0, or 130 when the person interrupted."""
     _spare((job.video, *job.prompts.files), out)
     _prepare(out)
-    engine = lru_cache(maxsize=None)(registry.make)
+    engine = lru_cache(maxsize=None)(partial(registry.make, options=job.options))
     with Journal(out / JOURNAL, job.fingerprint(), job.prompts.key_figures) as journal, _interruptible() as stop:
         if journal.resumed:
             reporter.say(f"Continuing the job in {out}.")

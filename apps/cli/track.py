@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -14,6 +14,7 @@ from common.errors import EngineUnavailable
 from common.trackers import registry
 from common.tracking.plan import Direction
 from common.video.reader import open_source
+from common.weights.options import Device, EngineOptions
 
 
 def track(
@@ -53,7 +54,8 @@ def track(
     trackers = choose_trackers(drawn.key_figures, tracker)
     for name in set(trackers.values()):
         _check_options(name, weights, device)
-    job = TrackJob(video, source, drawn, trackers, direction, frames, overlay)
+    options = EngineOptions(weights, cast(Device, device))
+    job = TrackJob(video, source, drawn, trackers, direction, frames, overlay, options)
     with Reporter(quiet) as reporter:
         if source.info.damage:
             reporter.warn(source.info.damage)

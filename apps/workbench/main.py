@@ -102,5 +102,6 @@ def _listen(settings: Settings) -> socket.socket:
         raise UserError(
             f"Port {settings.port} on {settings.host} cannot be used ({error.strerror}); choose another with --port."
         ) from error
+    listener.listen()  # from here on a client waits for the first reply instead of being refused
     listener.set_inheritable(True)
     return listener

@@ -8,9 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import entry_points
+from typing import Any
 
 from common.errors import EngineUnavailable
+from common.trackers.boxes.learned import LEARNED as BOXES
+from common.trackers.masks.learned import LEARNED as MASKS
+from common.trackers.points.learned import LEARNED as POINTS
 from common.tracking.contract import GeometryKind, Tracker
+from common.weights.options import DEFAULT, EngineOptions
 
 GROUP = "video_tracking.trackers"
 
@@ -23,6 +28,8 @@ _BUILT_IN = {
     "lucas-kanade": "common.trackers.points.lucas_kanade:LucasKanadeTracker",
 }
 
+_LEARNED = {**BOXES, **MASKS, **POINTS}
+
 DEFAULTS: dict[GeometryKind, str] = {
     "box": "correlation",
     "oriented_box": "correlation",
@@ -34,16 +41,26 @@ DEFAULTS: dict[GeometryKind, str] = {
 
 def names() -> list[str]:
     """All known trackers, ours first."""
-    return [*_BUILT_IN, *sorted({e.name for e in entry_points(group=GROUP)} - set(_BUILT_IN))]
+    own = [*_BUILT_IN, *_LEARNED]
+    return [*own, *sorted({e.name for e in entry_points(group=GROUP)} - set(own))]
 
 
-def make(name: str) -> Tracker:
-    """The tracker of that name. Raises `EngineUnavailable` when there is none."""
+def make(name: str, options: EngineOptions = DEFAULT) -> Tracker:
+    """The tracker of that name; the options are for those that are networks. Raises `EngineUnavailable` when there is
+    none; weights that are missing are told when tracking starts.
+    """
     if name in _BUILT_IN:
-        module, attribute = _BUILT_IN[name].split(":")
-        factory: Callable[[], Tracker] = getattr(import_module(module), attribute)
+        factory: Callable[[], Tracker] = _attribute(_BUILT_IN[name])
         return factory()
+    if name in _LEARNED:
+        learned: Callable[[str, EngineOptions], Tracker] = _attribute(_LEARNED[name])
+        return learned(name, options)
     for entry in entry_points(group=GROUP, name=name):
         made: Tracker = entry.load()()
         return made
     raise EngineUnavailable(f"There is no tracker named {name!r}. Known trackers: {', '.join(names())}.")
+
+
+def _attribute(where: str) -> Any:
+    module, attribute = where.split(":")
+    return getattr(import_module(module), attribute)

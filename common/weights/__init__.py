@@ -1,0 +1,1 @@
+"""Published weights: what exists, under which licence, and whether this machine has it."""
