@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,8 @@ class Detections:
 
     xyxy: float32 (n, 4), pixels, x1 <= x2, y1 <= y2. scores: float32 (n,), 0..1. classes: int64 (n,), indices into the
     card's class names. masks: n masks of the picture, or None. embeddings: float32 (n, d) of looks, or None.
+    oriented: float32 (n, 5), centre x, y, width, height and turn in radians as in `OrientedBox`, or None; `xyxy` is then
+    the upright hull. keypoints: float32 (n, k, 3), x, y in pixels and score 0..1, or None; k as the card's keypoints.
     """
 
     xyxy: Float = field(default_factory=_boxes)
@@ -36,6 +38,8 @@ class Detections:
     classes: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     masks: tuple[Mask, ...] | None = None
     embeddings: Float | None = None
+    oriented: Float | None = None
+    keypoints: Float | None = None
 
     def __post_init__(self) -> None:
         xyxy = np.array(self.xyxy, np.float32).reshape(-1, 4)
@@ -47,13 +51,27 @@ class Detections:
             raise ValueError("boxes are finite with x1 <= x2 and y1 <= y2")
         if n and not (np.isfinite(scores).all() and scores.min() >= 0 and scores.max() <= 1 and classes.min() >= 0):
             raise ValueError("scores are 0..1 and classes indices")
-        if (self.masks is not None and len(self.masks) != n) or (
-            self.embeddings is not None and len(self.embeddings) != n
-        ):
-            raise ValueError(f"{n} boxes need as many masks and embeddings, where there are any")
+        if self.masks is not None and len(self.masks) != n:
+            raise ValueError(f"{n} boxes need as many masks, where there are any")
         for name, value in (("xyxy", xyxy), ("scores", scores), ("classes", classes)):
             value.setflags(write=False)
             object.__setattr__(self, name, value)
+        for name, row in (("embeddings", (-1,)), ("oriented", (5,)), ("keypoints", (-1, 3))):
+            self._check_column(name, row)
+
+    def _check_column(self, name: str, row: tuple[int, ...]) -> None:
+        """An optional column has a finite row of that shape for each box."""
+        given = getattr(self, name)
+        if given is None:
+            return
+        value = np.array(given, np.float32)
+        fits = value.ndim == len(row) + 1 and all(
+            want in (-1, got) for want, got in zip(row, value.shape[1:], strict=True)
+        )
+        if len(value) != len(self) or not fits or not np.isfinite(value).all():
+            raise ValueError(f"{len(self)} boxes need as many finite {name}, got shape {value.shape}")
+        value.setflags(write=False)
+        object.__setattr__(self, name, value)
 
     def __len__(self) -> int:
         return len(self.xyxy)
@@ -62,8 +80,13 @@ class Detections:
         """Those rows, in that order (bool (n,) or indices)."""
         index = np.flatnonzero(chosen) if np.asarray(chosen).dtype == bool else np.asarray(chosen)
         masks = None if self.masks is None else tuple(self.masks[int(i)] for i in index)
-        embeddings = None if self.embeddings is None else self.embeddings[index]
-        return Detections(self.xyxy[index], self.scores[index], self.classes[index], masks, embeddings)
+        columns = {name: getattr(self, name) for name in ("embeddings", "oriented", "keypoints")}
+        kept = {name: None if column is None else column[index] for name, column in columns.items()}
+        return Detections(self.xyxy[index], self.scores[index], self.classes[index], masks, **kept)
+
+
+Finds = Literal["box", "mask", "oriented_box", "keypoints"]
+"""The most telling geometry that a detector gives for each thing it finds."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +95,9 @@ class DetectorCard:
 
     name: as typed after --detector. classes: what it can tell apart, in the order of class indices; ("",) for one that
     finds things without knowing what they are. temporal: it compares each picture with those before, so the pictures
-    must be the frames of one video in order and every video needs a detector of its own. The rest as in `TrackerCard`.
+    must be the frames of one video in order and every video needs a detector of its own. finds: its geometry. keypoints:
+    their names in order, bones: pairs of indices into them. open_vocabulary: it looks for whatever it is told
+    (`DetectorSettings.prompts`); classes are then those prompts. The rest as in `TrackerCard`.
     """
 
     name: str
@@ -85,6 +110,32 @@ class DetectorCard:
     weights_licence: str | None = None
     paper: str = ""
     devices: tuple[str, ...] = ("cpu",)
+    finds: Finds = "box"
+    keypoints: tuple[str, ...] = ()
+    bones: tuple[tuple[int, int], ...] = ()
+    open_vocabulary: bool = False
+
+
+@dataclass(frozen=True)
+class DetectorSettings:
+    """What a person may want of a detector when it is made.
+
+    floor: detections that score less are not given at all, 0..1; keep it low, for trackers use weak detections too, and
+    let `selection.select` apply thresholds. side: length of the longer side of the network's input in pixels, None =
+    as published; raising it finds smaller things, slower. batch: pictures that go through a network together. prompts:
+    what an open-vocabulary detector looks for.
+    """
+
+    floor: float = 0.05
+    side: int | None = None
+    batch: int = 8
+    prompts: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.floor <= 1:
+            raise ValueError(f"floor is 0..1, got {self.floor}")
+        if self.batch < 1 or (self.side is not None and self.side < 32):
+            raise ValueError("batch is at least 1 and side at least 32 pixels")
 
 
 @runtime_checkable
