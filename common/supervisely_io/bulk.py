@@ -114,7 +114,9 @@ class BulkAdder:
             self._store(chunk, old, outcome)
         return outcome
 
-    def _store(self, chunk: Sequence[Encoded], old: Collection[int], outcome: Outcome) -> None:
+    def _store(
+        self, chunk: Sequence[Encoded], old: Collection[int], outcome: Outcome, refused_before: bool = False
+    ) -> None:
         pending = list(chunk)
         if not pending:
             return
@@ -134,7 +136,7 @@ class BulkAdder:
         try:
             idents = once(attempt, look, self._retry, self._stop, self._chance)
         except ServerRefused as error:
-            self._settle(error, pending, old, outcome)
+            self._settle(error, pending, old, outcome, refused_before)
             return
         for item, ident in zip(pending, idents, strict=True):
             outcome.stored[item.figure.place] = ident
@@ -151,8 +153,11 @@ class BulkAdder:
             raise ServerUnreachable(f"{len(idents)} ids came back for {len(pending)} figures.", True)
         return idents
 
-    def _settle(self, error: ServerRefused, pending: list[Encoded], old: Collection[int], outcome: Outcome) -> None:
-        """Finds those that are refused by halving, so that one bad figure costs a few calls and not the other 99."""
+    def _settle(
+        self, error: ServerRefused, pending: list[Encoded], old: Collection[int], outcome: Outcome, refused_before: bool
+    ) -> None:
+        """Finds those that are refused by halving, so that one bad figure costs a few calls and not the other 99. Each is
+        refused only when the server has said no twice: a server that is going down says 400 now and then."""
         if error.status in (401, 403):
             raise error
         if error.status == 404 and self._video_is_gone():
@@ -160,12 +165,12 @@ class BulkAdder:
                 f"The video {self._video.name} was removed from the server.", 404, error.method
             ) from error
         rest = self._without_present(pending, old, outcome)
-        if len(rest) == 1:
+        if len(rest) == 1 and refused_before:
             outcome.refused.append((rest[0].figure, str(error)))
             return
         middle = len(rest) // 2
         for half in (rest[:middle], rest[middle:]):
-            self._store(half, old, outcome)
+            self._store(half, old, outcome, refused_before=True)
 
     def _video_is_gone(self) -> bool:
         try:

@@ -24,6 +24,9 @@ Pair = tuple[int, int]
 OUTAGE = Retry(total_s=300.0, longest_s=15.0)
 """How long a server may be away before the job gives up; meanwhile the tracker works on until the queue is full."""
 
+PACE_S = 1.0
+"""How long figures of a slow tracker gather before they are sent together; a person waits no longer to see them."""
+
 _MAX_FRAMES_AT_ONCE = 256
 _MAX_REASONS = 20
 
@@ -81,7 +84,8 @@ class FigureWriter:
     after the new figures are stored, so that a crash between the two loses nothing and doing it again mends it - and
     writes nothing where a figure of a person stands.
     on_confirmed: called on the writer's thread, once for each frame in the order of `put`, when the frame is stored; it
-    should return soon. queue_frames: `put` waits while so many frames wait. retry: how long an outage is borne. stop:
+    should return soon. queue_frames: `put` waits while so many frames wait. pace_s: the first frame is sent at
+    once, those after it together when a hundred figures wait, `pace_s` has passed, or someone waits for them. retry: how long an outage is borne. stop:
     once set, what waits is dropped, as with `close(drop=True)`.
     """
 
@@ -93,6 +97,7 @@ class FigureWriter:
         mode: Mode = "replace",
         on_confirmed: Callable[[Confirmed], None] | None = None,
         queue_frames: int = 64,
+        pace_s: float = PACE_S,
         retry: Retry | None = None,
         stop: threading.Event | None = None,
     ) -> None:
@@ -101,7 +106,8 @@ class FigureWriter:
         # A request under way is always finished: half a replacement would leave figures twice.
         self._server = server.to(stop=threading.Event())
         self._video, self._mode, self._on_confirmed = video, mode, on_confirmed
-        self._limit = queue_frames
+        self._limit, self._pace_s = queue_frames, pace_s
+        self._next_send = 0.0
         self._stop = stop or threading.Event()
         self._given_up = threading.Event()
         self._adder = BulkAdder(self._server, video, retry or OUTAGE, self._given_up)
@@ -234,8 +240,11 @@ class FigureWriter:
             while True:
                 if self._stop.is_set() and not self._given_up.is_set():
                     self._stop_now()
-                if self._queue:
+                if self._queue and self._due():
                     break
+                if self._queue:
+                    self._changed.wait(0.1)
+                    continue
                 if self._closing or self._given_up.is_set():
                     return None
                 if self._sweep_asked:
@@ -253,8 +262,15 @@ class FigureWriter:
                 count += len(item.figures)
                 batch.append(self._queue.popleft())
             self._busy = True
+            self._next_send = time.monotonic() + self._pace_s
             self._changed.notify_all()
             return batch
+
+    def _due(self) -> bool:
+        """Whether what waits is to be sent now."""
+        if self._closing or self._sweep_asked or len(self._queue) >= self._limit or time.monotonic() >= self._next_send:
+            return True
+        return sum(len(item.figures) for item in self._queue) >= MAX_FIGURES
 
     def _write(self, batch: Sequence[_Item]) -> None:
         made = {pair: item.made_at for item in batch for pair in item.pairs}

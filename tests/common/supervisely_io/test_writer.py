@@ -100,6 +100,30 @@ def test_many_objects_go_in_few_calls(server: Server, record: VideoRecord, objec
     assert wire.calls.get("figures.list", 0) == 0, "adding alone needs no look"
 
 
+def test_a_slow_tracker_is_sent_together(server: Server, record: VideoRecord, objects: list[int], wire: Wire) -> None:
+    first, later = threading.Event(), threading.Event()
+
+    def confirmed(done: Confirmed) -> None:
+        (first if done.frame == 1 else later).set()
+
+    with FigureWriter(server, record, mode="append", on_confirmed=confirmed, pace_s=60) as writer:
+        writer.put(1, [new(objects[0], 1)])
+        assert first.wait(20), "the first figure is not held back"
+        for frame in range(2, FRAMES):
+            writer.put(frame, [new(ident, frame, part=part) for ident in objects for part in range(4)])
+    # the first frame, the next hundred figures, the rest
+    assert wire.calls["figures.bulk.add"] == 3
+    assert writer.report.written == 1 + 12 * (FRAMES - 2)
+
+
+def test_no_frame_waits_longer_than_the_pace(server: Server, record: VideoRecord, objects: list[int]) -> None:
+    seen = threading.Semaphore(0)
+    with FigureWriter(server, record, on_confirmed=lambda _: seen.release(), pace_s=0.3) as writer:
+        for frame in range(1, 4):
+            writer.put(frame, [new(objects[0], frame)])
+        assert all(seen.acquire(timeout=20) for _ in range(3)), "sent without anyone asking"
+
+
 def test_more_than_a_hundred_on_one_frame(server: Server, record: VideoRecord, objects: list[int], wire: Wire) -> None:
     with FigureWriter(server, record) as writer:
         writer.put(1, [new(objects[0], 1, part=part) for part in range(250)])
@@ -223,6 +247,15 @@ def test_bad_figures_are_counted_and_the_others_stored(
     assert places(list(figures(server, record))) == all_once(objects) - Counter([(objects[0], 3), (objects[0], 7)])
     assert [c.written.get(objects[0], 0) for c in confirmed] == [0 if f in bad else 1 for f in range(1, FRAMES)]
     assert wire.calls["figures.bulk.add"] < 20, "the good ones must not go one by one"
+
+
+def test_a_single_figure_is_tried_again_after_a_400(
+    server: Server, record: VideoRecord, objects: list[int], arm: Arm
+) -> None:
+    arm("figures.bulk.add", status=400)
+    with FigureWriter(server, record) as writer:
+        writer.put(1, [new(objects[0], 1)])
+    assert writer.report == WriteReport(written=1)
 
 
 def test_where_the_new_is_refused_the_old_stays(
