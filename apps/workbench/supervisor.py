@@ -33,6 +33,8 @@ WELL_AFTER_S = 60.0
 """An app that lived so long starts over with the first pause when it dies."""
 MISSED_CHECKS = 3
 STOP_GRACE_S = 10.0
+CLOSING_GRACE_S = 3.0
+"""When the workbench itself ends nobody is left to hear an app's last messages; what it finished is in its journal."""
 CHECK_TIMEOUT_S = 5.0
 
 
@@ -55,6 +57,7 @@ class Supervisor:
         self._settings, self._token = settings, token
         self._database, self._hub, self._http = database, hub, http
         self._specs: dict[str, AppSpec] = {}
+        self._closing = False
         self._running: dict[int, _Running] = {}
 
     @property
@@ -103,6 +106,8 @@ class Supervisor:
         await self._note(task_id, status="stopped", url=None, pid=None, pid_started=None)
 
     async def close(self) -> None:
+        """Ends every app."""
+        self._closing = True
         await asyncio.gather(*(self.stop(task_id) for task_id in list(self._running)))
 
     async def wait_healthy(self, task_id: int, timeout_s: float) -> bool:
@@ -156,7 +161,7 @@ class Supervisor:
             await self._note(running.task_id, status="queued", url=url, pid=process.pid, pid_started=started)
             return await self._watch(running, process, url)
         finally:
-            await _end(process)
+            await _end(process, CLOSING_GRACE_S if self._closing else STOP_GRACE_S)
             await logger
             running.process = None
 
@@ -267,9 +272,9 @@ def _end_left_over(pid: int, started: float) -> None:
         return
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Asks the process and its children to end, and kills what is left after a while."""
-    for sign, grace in ((signal.SIGTERM, STOP_GRACE_S), (signal.SIGKILL, STOP_GRACE_S)):
+async def _end(process: asyncio.subprocess.Process, patience_s: float) -> None:
+    """Asks the process and its children to end, and kills what is left after `patience_s`."""
+    for sign, grace in ((signal.SIGTERM, patience_s), (signal.SIGKILL, STOP_GRACE_S)):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, sign)
         if process.returncode is not None:

@@ -6,6 +6,7 @@ message; exactly one final message, however the job ends; nothing written after 
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
@@ -26,6 +27,8 @@ from common.tracking.live import Tracked
 from common.tracking.plan import KeyFigure, plan
 from common.tracking.session import TrackingSession, execute
 from common.video.contract import FrameSource
+
+log = logging.getLogger(__name__)
 
 
 class Videos(Protocol):
@@ -160,9 +163,11 @@ class TrackingWork:
         try:
             return output.close(drop=job.stop.is_set())
         except Exception:
-            if quiet:  # the error that is under way came first and says more
-                return None
-            raise
+            if not quiet:
+                raise
+            # the error that is under way came first and says more to the labeler
+            log.exception("the figures of job %s could not all be written", job.uuid)
+            return None
 
 
 class _Rows:
