@@ -35,6 +35,10 @@ class WeightsMissing(EngineUnavailable):
     """The network's weights are not on this machine; the message holds the exact command that downloads them."""
 
 
+class WeightsInvalid(EngineUnavailable):
+    """Weights are there and must not or cannot be used: damaged, changed, hostile, or another network's."""
+
+
 class OutputUnusable(UserError):
     """The output folder cannot be written, or holds another job's results."""
 

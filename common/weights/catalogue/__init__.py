@@ -1,0 +1,1 @@
+"""Which weights are published, under which licence: a TOML file for each family, read by `common.weights.entries`."""

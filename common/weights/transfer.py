@@ -1,0 +1,242 @@
+"""One file from a publisher to disk: https only, resumed where it broke."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import logging
+import shutil
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+from urllib.request import getproxies
+
+import httpx
+
+from common.errors import Interrupted, OutputUnusable, WeightsInvalid, WeightsMissing
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[int, int | None], None]
+"""Told bytes done, bytes in all (None while unknown), every piece; bytes done fall where a transfer begins anew."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How addresses are treated. trusted_hosts: "host:port" that may be reached by plain http and at a private address: for tests.
+    headers: sent to the first host only, never after a redirect to another. waits_s: pauses between attempts
+    that brought nothing; as many attempts as pauses, plus one.
+    """
+
+    trusted_hosts: frozenset[str] = frozenset()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    waits_s: tuple[float, ...] = (1.0, 2.0, 5.0, 10.0)
+    timeout_s: float = 30.0
+    redirects: int = 8
+
+
+class _Broken(Exception):
+    """This attempt ended early; another may go on."""
+
+
+def fetch(
+    url: str,
+    part: Path,
+    rules: Rules,
+    size: int | None = None,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
+) -> None:
+    """Fills `part` until it is the whole file; what an earlier attempt left there is not fetched again, provided
+    the server says that it still has the same file. size: bytes, where published.
+
+    Raises `WeightsMissing` when the file cannot be had (the same call goes on later), `WeightsInvalid` when the address
+    gives something else or leads to a place that is not allowed, `Interrupted`, `OutputUnusable` when it cannot be kept.
+    """
+    tag = part.with_name(part.name + ".tag")
+    stop = stop or threading.Event()
+    failures = 0
+    with httpx.Client(timeout=rules.timeout_s, follow_redirects=False) as client:
+        while True:
+            before = _length(part)
+            try:
+                _attempt(client, url, part, tag, rules, size, progress, stop)
+            except (_Broken, httpx.TransportError) as error:
+                why = str(error) or type(error).__name__
+                failures = 0 if _length(part) > before else failures + 1
+                log.info("download of %s broke after %d bytes: %s", part.name, _length(part), why)
+                if failures > len(rules.waits_s):
+                    raise WeightsMissing(
+                        f"{urlsplit(url).hostname} does not give the file {part.stem}: {why.rstrip('.')}. "
+                        "The same command goes on where this one stopped."
+                    ) from error
+                wait = rules.waits_s[failures - 1] if failures else 0.0
+                if stop.wait(wait):
+                    raise Interrupted("The download was ended; the same command continues it.") from error
+            except OSError as error:
+                raise OutputUnusable(f"{part} cannot be written: {error.strerror or error}.") from error
+            else:
+                tag.unlink(missing_ok=True)
+                return
+
+
+def _attempt(
+    client: httpx.Client,
+    url: str,
+    part: Path,
+    tag: Path,
+    rules: Rules,
+    size: int | None,
+    progress: Progress | None,
+    stop: threading.Event,
+) -> None:
+    have, validator = _length(part), _read_tag(tag, url)
+    if have and not validator:
+        have = 0  # nothing says that these bytes belong to the file that is there now
+    headers = {"accept-encoding": "identity"}
+    if have:
+        headers |= {"range": f"bytes={have}-", "if-range": validator}
+    with _open(client, url, headers, rules) as reply:
+        if reply.status_code == 416 and have:
+            if have == _total_of(reply):  # only the goodbye of the last attempt was lost
+                return
+            part.unlink()
+            raise _Broken("the part kept here is longer than the file")
+        _refuse_status(reply, part.stem)
+        start, total = _extent(reply, have)
+        _refuse_content(reply, part.stem, size, total)
+        if total is not None and total - start > shutil.disk_usage(part.parent).free:
+            raise OutputUnusable(f"{part.stem} needs {(total - start) >> 20} MiB in {part.parent}; there is less room.")
+        if start == 0:
+            _write_tag(tag, url, reply)
+        with part.open("r+b" if part.exists() else "wb") as file:
+            file.truncate(start)
+            file.seek(start)
+            done = start
+            if progress:
+                progress(done, total)
+            for piece in reply.iter_raw():
+                file.write(piece)
+                done += len(piece)
+                if total is not None and done > total:
+                    raise WeightsInvalid(f"The server sent more of {part.stem} than it had announced.")
+                if progress:
+                    progress(done, total)
+                if stop.is_set():
+                    raise Interrupted("The download was ended; the same command continues it.")
+    if done < (total or size or 0):
+        raise _Broken(f"the connection ended after {done} of {total or size} bytes")
+
+
+def _open(client: httpx.Client, url: str, headers: dict[str, str], rules: Rules) -> Any:
+    """The reply at the end of the redirects, as a context manager; every address on the way is checked."""
+    first = urlsplit(url).netloc
+    for _ in range(rules.redirects + 1):
+        _check_address(url, rules)
+        extra = dict(rules.headers) if urlsplit(url).netloc == first else {}
+        stream = client.stream("GET", url, headers=headers | extra)
+        reply = stream.__enter__()
+        if reply.status_code not in (301, 302, 303, 307, 308) or "location" not in reply.headers:
+            return _closing(stream, reply)
+        url = urljoin(url, reply.headers["location"])
+        stream.__exit__(None, None, None)
+    raise WeightsInvalid(f"{first} sends from one address to the next without end.")
+
+
+class _closing:  # noqa: N801
+    def __init__(self, stream: Any, reply: httpx.Response) -> None:
+        self._stream, self._reply = stream, reply
+
+    def __enter__(self) -> httpx.Response:
+        return self._reply
+
+    def __exit__(self, *error: Any) -> None:
+        self._stream.__exit__(*error)
+
+
+def _check_address(url: str, rules: Rules) -> None:
+    """Raises `WeightsInvalid` unless it is https to a machine on the public network."""
+    parts = urlsplit(url)
+    if parts.netloc in rules.trusted_hosts:
+        return
+    host = parts.hostname
+    if parts.scheme != "https" or host is None or parts.username is not None:
+        raise WeightsInvalid(f"The address leads to {parts.scheme}://{host}; weights are fetched over https only.")
+    for address in _addresses(host, parts.port or 443):
+        if not address.is_global:
+            raise WeightsInvalid(f"The address leads to {host}, a private machine ({address}); it is not visited.")
+
+
+def _addresses(host: str, port: int) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    with suppress(ValueError):
+        return [ipaddress.ip_address(host)]
+    if "https" in getproxies():
+        return []  # the proxy resolves names, and this machine may be unable to
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise _Broken(f"the name {host} is not known here ({error})") from error
+    return [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+
+
+def _refuse_status(reply: httpx.Response, name: str) -> None:
+    status = reply.status_code
+    if status in (200, 206):
+        return
+    if status in (401, 403):
+        raise WeightsMissing(
+            f"{reply.url.host} gives {name} to known accounts only (HTTP {status}): accept its terms there, then set HF_TOKEN."
+        )
+    if status == 429 or status >= 500:
+        raise _Broken(f"the server answers HTTP {status}")
+    raise WeightsMissing(f"{reply.url.host} has no {name} at that address any more (HTTP {status}).")
+
+
+def _refuse_content(reply: httpx.Response, name: str, size: int | None, total: int | None) -> None:
+    if reply.headers.get("content-type", "").startswith("text/html"):
+        raise WeightsInvalid(f"{reply.url.host} gave a web page in place of {name}; download it by hand.")
+    if reply.headers.get("content-encoding", "identity") != "identity":
+        raise WeightsInvalid(f"{reply.url.host} gave {name} in an encoding that was not asked for.")
+    if size is not None and total is not None and size != total:
+        raise WeightsInvalid(f"{reply.url.host} has a {name} of {total} bytes; {size} are published.")
+
+
+def _extent(reply: httpx.Response, have: int) -> tuple[int, int | None]:
+    """Where the reply's bytes begin in the file, and the file's length."""
+    if reply.status_code == 206:
+        unit, _, rest = reply.headers.get("content-range", "").partition(" ")
+        first = rest.partition("-")[0]
+        if unit != "bytes" or first != str(have):
+            raise _Broken("the server sent another part of the file than was asked for")
+        return have, _total_of(reply)
+    length = reply.headers.get("content-length", "")
+    return 0, int(length) if length.isdigit() else None
+
+
+def _total_of(reply: httpx.Response) -> int | None:
+    total = reply.headers.get("content-range", "").rpartition("/")[2]
+    return int(total) if total.isdigit() else None
+
+
+def _length(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
+def _read_tag(tag: Path, url: str) -> str:
+    try:
+        kept = json.loads(tag.read_text())
+    except (OSError, ValueError):
+        return ""
+    return str(kept["validator"]) if isinstance(kept, dict) and kept.get("url") == url and "validator" in kept else ""
+
+
+def _write_tag(tag: Path, url: str, reply: httpx.Response) -> None:
+    """What names this state of the file: a strong ETag, else its date."""
+    etag = reply.headers.get("etag", "")
+    validator = etag if etag and not etag.startswith("W/") else reply.headers.get("last-modified", "")
+    tag.write_text(json.dumps({"url": url, "validator": validator}))
