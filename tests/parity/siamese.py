@@ -1,0 +1,63 @@
+"""What the parity tests of the box networks share: which part of a case is run in the time a test may take."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.parity.cases import Arrays, Case, assert_close, folders, load
+
+WHOLE = os.environ.get("PARITY") == "whole"
+"""Set PARITY=whole to run every case to its end, large networks included: some minutes."""
+
+INPUTS = ("in_", "clip_u8", "override:")
+
+
+def parameters(network: str) -> list[Any]:
+    """The folders of a network's cases; one skipped entry, saying why, where there are none."""
+    found = folders(network)
+    if not found:
+        return [pytest.param(None, marks=pytest.mark.skip(reason="the parity cases are not beside the checkout"))]
+    return [pytest.param(folder, id=folder.name) for folder in found]
+
+
+def shortened(case: Case, frames: int) -> Case:
+    """The case with its clip cut after that many frames, and everything expected of it."""
+    arrays = dict(case["arrays"])
+    if WHOLE or "clip_u8" not in arrays:
+        return case
+    full = len(arrays["clip_u8"])
+    arrays["clip_u8"] = arrays["clip_u8"][:frames]
+    for name, values in arrays.items():
+        if name.startswith("seq_") and len(values) in (full - 1, full) and values.ndim <= 2:
+            arrays[name] = values[: len(values) - full + frames]
+    return {**case, "arrays": arrays}
+
+
+def check(folder: Path, run_case: Callable[..., Arrays], single: bool, frames: int) -> None:
+    """Runs a case and compares every array that is not an input, boxes in pixels within their own limit.
+
+    single: with the single forward pass. frames: of the clip; 0 leaves the sequence out.
+    """
+    single, frames = single or WHOLE, 1000 if WHOLE else frames
+    case = load(folder)
+    if frames:
+        case = shortened(case, frames)
+    ours = run_case(case, single=single, sequence=frames > 0)
+    compared = 0
+    for name, theirs in case["arrays"].items():
+        tracked = name.startswith("seq_")
+        if name.startswith(INPUTS) or not (frames if tracked else single):
+            continue
+        assert name in ours, f"{name} was not computed"
+        compared += 1
+        if name == "seq_boxes_xywh":
+            np.testing.assert_allclose(ours[name], theirs, rtol=0, atol=case["tolerance"]["seq_boxes_atol_px"])
+        else:
+            assert_close(name, ours[name], theirs, case)
+    assert compared
