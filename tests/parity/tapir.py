@@ -60,16 +60,15 @@ def _whole_clip(network: Tapir, frames: np.ndarray, queries: np.ndarray, sizes: 
     """All frames in one window. queries: (n, 3) t, y, x."""
     t, height, width = frames.shape[:3]
     stream = WindowStream(network, (height, width), [tuple(s) for s in sizes] if sizes else None, window=t, overlap=0)
-    asked = torch.from_numpy(queries)[:, [0, 2, 1]]
-    stream.queries = asked
-    points = torch.zeros(len(asked), 2)
-    stream.add(stream.look(picture(frames[0], _CPU), points))
-    for frame in np.unique(queries[:, 0]).astype(int):
-        rows = np.flatnonzero(queries[:, 0] == frame)
-        looks = stream.look(picture(frames[frame], _CPU), asked[rows, 1:])
+    encoded = [stream.encode(picture(frame, _CPU)[None]) for frame in frames]
+    stream.queries = torch.from_numpy(queries)[:, [0, 2, 1]]
+    stream.add(stream.look(encoded[0], stream.queries[:, 1:]))
+    for frame in range(1, t):
+        rows = torch.nonzero(stream.queries[:, 0] == frame)[:, 0]
+        looks = stream.look(encoded[frame], stream.queries[rows, 1:])
         for kept, look in zip(stream.vectors, looks, strict=True):
             kept.fine[rows], kept.coarse[rows] = look.fine, look.coarse
-    found = [stream.push(picture(frame, _CPU)) for frame in frames][-1]
+    found = [stream.push(maps) for maps in encoded][-1]
     assert found is not None
     return found
 
@@ -91,17 +90,18 @@ def _replacement(case: Case) -> tuple[int, int]:
 
 
 def _frame_by_frame(network: Tapir, arrays: Arrays, replaced_at: int, slot: int) -> Arrays:
-    frames = [picture(frame, _CPU) for frame in arrays["seq_in_frames"]]
     queries, late = (torch.from_numpy(arrays[name])[:, [0, 2, 1]] for name in ("seq_in_queries", "seq_in_new_query"))
     height, width = arrays["seq_in_frames"].shape[1:3]
     stream = CausalStream(network, (height, width), [network.config.initial])
-    stream.add(stream.look(frames[0], queries[:, 1:]))
     found: list[Found] = []
     contexts: Arrays = {}
-    for number, frame in enumerate(frames):
+    for number, frame in enumerate(arrays["seq_in_frames"]):
+        maps = stream.encode(picture(frame, _CPU)[None])
+        if number == 0:
+            stream.add(stream.look(maps, queries[:, 1:]))
         if number == replaced_at:
-            stream.replace([slot], stream.look(frame, late[:, 1:]))
-        found.append(stream.push(frame[None]))
+            stream.replace([slot], stream.look(maps, late[:, 1:]))
+        found.append(stream.push(maps))
         if number == 2:
             contexts = {
                 "seq_mid_context_iter0_block0_causal1_after_frame2": stream.contexts[0][0][:, 0, :, ::8].numpy(),

@@ -54,9 +54,12 @@ class _Stream:
     def points(self) -> int:
         return len(self.vectors[0].fine) if self.vectors else 0
 
-    def look(self, frame: Tensor, xy: Tensor) -> list[Vectors]:
-        """What points at xy (n, 2) on the frame (3, h, w) look like."""
-        maps = self.network.maps(frame[None], self.sizes)
+    def encode(self, frames: Tensor) -> list[Maps]:
+        """Frames (t, 3, h, w) as the network sees them: what `look` and `push` want."""
+        return self.network.maps(frames, self.sizes)
+
+    def look(self, maps: Sequence[Maps], xy: Tensor) -> list[Vectors]:
+        """What points at xy (n, 2) of one encoded frame look like."""
         return self.network.vectors(maps, torch.cat([xy.new_zeros(len(xy), 1), xy], 1), self.size)
 
     def add(self, vectors: Sequence[Vectors]) -> None:
@@ -114,9 +117,8 @@ class CausalStream(_Stream):
         for a, b in self.contexts:
             a[index], b[index] = 0, 0
 
-    def push(self, frames: Tensor) -> Found:
-        """The points in the next frames (t, 3, h, w). One at a time or several at once: the same result."""
-        maps = self.network.maps(frames, self.sizes)
+    def push(self, maps: Sequence[Maps]) -> Found:
+        """The points in the next encoded frames. One at a time or several at once: the same result."""
         guesses, self.contexts = self.network.track(maps, self.vectors, self.contexts)
         return self._found(guesses, mean=False)
 
@@ -141,14 +143,14 @@ class WindowStream(_Stream):
     ) -> None:
         super().__init__(network, size, sizes)
         self.window, self.overlap = window, overlap
-        self.maps: list[list[Maps]] = []
+        self.maps: list[Sequence[Maps]] = []
         self.queries = torch.zeros(0, 3)
         self.given = 0
         """Frames of the present window that were given out already."""
 
-    def push(self, frame: Tensor) -> Found | None:
-        """The next frame (3, h, w); the frames that became final, if any."""
-        self.maps.append(self.network.maps(frame[None], self.sizes))
+    def push(self, maps: Sequence[Maps]) -> Found | None:
+        """The next frame, encoded by itself; the frames that became final, if any."""
+        self.maps.append(maps)
         if len(self.maps) < self.window:
             return None
         upto = self.window - self.overlap // 2
