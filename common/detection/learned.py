@@ -1,0 +1,9 @@
+"""Detectors that are networks: name -> "module:attribute" of a function (name, options, settings) -> Detector.
+
+The module must import without torch, and the function must return at once: weights are read when detection starts.
+"""
+
+LEARNED: dict[str, str] = {
+    "fastestdet": "common.detection.onnx:fastestdet",
+    "onnx": "common.detection.onnx:onnx",
+}
