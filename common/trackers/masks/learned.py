@@ -3,4 +3,7 @@
 The module must import without torch, and the function must return at once: weights are read when tracking starts.
 """
 
-LEARNED: dict[str, str] = {}
+LEARNED: dict[str, str] = {
+    "xmem": "common.trackers.masks.xmem:make",
+    "xmem-s012": "common.trackers.masks.xmem:make",
+}
