@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -10,11 +11,11 @@ import typer
 from apps.cli.job import TrackJob, choose_trackers, run_job
 from apps.cli.progress import Reporter
 from apps.cli.prompts import PromptFlags, gather
-from common.errors import EngineUnavailable
+from common.errors import EngineUnavailable, WeightsMissing
 from common.trackers import registry
 from common.tracking.plan import Direction
 from common.video.reader import open_source
-from common.weights.options import Device, EngineOptions
+from common.weights.options import SEEDED, Device, EngineOptions
 
 
 def track(
@@ -52,8 +53,7 @@ def track(
     source = open_source(video)
     drawn = gather(prompts, PromptFlags(box or (), mask or (), point or ()), source.info)
     trackers = choose_trackers(drawn.key_figures, tracker)
-    for name in set(trackers.values()):
-        _check_options(name, weights, device)
+    _check_options(set(trackers.values()), weights, device)
     options = EngineOptions(weights, cast(Device, device))
     job = TrackJob(video, source, drawn, trackers, direction, frames, overlay, options)
     with Reporter(quiet) as reporter:
@@ -64,11 +64,22 @@ def track(
         return run_job(job, out, reporter)
 
 
-def _check_options(name: str, weights: str | None, device: str) -> None:
-    card = registry.make(name).card
+def _check_options(names: Collection[str], weights: str | None, device: str) -> None:
+    """Options must be of use to one of the trackers; those that need no network pass over them."""
+    cards = [registry.make(name).card for name in sorted(names)]
+    those = " and ".join(card.name for card in cards)
     if device not in ("auto", "cpu", "cuda"):
         raise EngineUnavailable(f"--device {device}: choose auto, cpu or cuda.")
-    if device != "auto" and device not in card.devices:
-        raise EngineUnavailable(f"{name} runs on {' and '.join(card.devices)} only; leave --device out.")
-    if weights is not None and card.weights is None:
-        raise EngineUnavailable(f"{name} needs no weights; leave --weights out.")
+    able = sorted({able for card in cards for able in card.devices})
+    if device != "auto" and device not in able:
+        raise EngineUnavailable(f"{those} runs on {' and '.join(able)} only; leave --device out.")
+    if device == "cuda":
+        from common.networks.device import resolve_device  # loads PyTorch, which a network needs anyway
+
+        resolve_device(device)
+    if weights is None:
+        return
+    if all(card.weights is None for card in cards):
+        raise EngineUnavailable(f"{those} needs no weights; leave --weights out.")
+    if weights != SEEDED and not Path(weights).is_file():
+        raise WeightsMissing(f"--weights {weights}: there is no such file. Give a checkpoint file, or {SEEDED}.")
