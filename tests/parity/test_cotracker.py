@@ -1,0 +1,21 @@
+"""Our CoTracker3 equals the published one, on the cases beside the checkout."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.parity import cotracker
+from tests.parity.cases import FOLDER, assert_close, folders, load
+
+_FOLDERS = folders("cotracker")
+
+
+@pytest.mark.skipif(not _FOLDERS, reason=f"no cases of CoTracker3 in {FOLDER}")
+@pytest.mark.parametrize("folder", _FOLDERS, ids=lambda folder: folder.name)
+def test_parity(folder):
+    case = load(folder)
+    ours = cotracker.run_case(case)
+    wanted = {name for name in case["arrays"] if name.startswith(("single_out", "seq_out"))}
+    assert wanted <= ours.keys()
+    for name in sorted(ours.keys() & case["arrays"].keys()):
+        assert_close(name, ours[name], case["arrays"][name], case)
