@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from tests.parity.cases import Arrays, Case, assert_close, folders, load
 
@@ -61,3 +65,28 @@ def check(folder: Path, run_case: Callable[..., Arrays], single: bool, frames: i
         else:
             assert_close(name, ours[name], theirs, case)
     assert compared
+
+
+@torch.no_grad()
+def override(network: nn.Module, case: Case) -> None:
+    """Sets the tensors that a case gives values of: short ones in its JSON, long ones among its arrays."""
+    entries = network.state_dict()
+    for name, values in case.get("overrides", {}).items():
+        entries[name].copy_(torch.tensor(values).view_as(entries[name]))
+    for name, array in case["arrays"].items():
+        if name.startswith("override:"):
+            entry = entries[name.removeprefix("override:")]
+            entry.copy_(torch.from_numpy(array).view_as(entry))
+
+
+def random_input(description: dict[str, Any]) -> torch.Tensor:
+    """The input that a case's recipe describes: normal values of a numbered generator, checked by their digest."""
+    found = re.fullmatch(
+        r"np\.random\.Generator\(np\.random\.PCG64\((\d+)\)\)\.standard_normal\(shape\)\.astype\(float32\)",
+        description["recipe"],
+    )
+    assert found, f"a recipe of another form: {description['recipe']}"
+    values = np.random.Generator(np.random.PCG64(int(found[1]))).standard_normal(description["shape"])
+    values = values.astype(np.float32)
+    assert hashlib.sha256(values.tobytes()).hexdigest() == description["sha256"]
+    return torch.from_numpy(values)
