@@ -24,8 +24,8 @@ $(STAMP): dev_requirements.txt requirements.txt | machine
 machine:
 	@sh .ci/machine $(PYTHON)
 
-run: demo
-	@echo "Open $(or $(OUT),out/demo)/overlay.mp4 to see it; summary.json beside it says how sure each frame is."
+run: $(RUN_STAMP)  ## make run [VIDEO=file] [PORT=8000] [DATA=data]
+	@exec $(BIN)/python -m apps run $(if $(VIDEO),"$(VIDEO)") --port $(or $(PORT),8000) --data "$(or $(DATA),data)"
 
 demo: $(RUN_STAMP)  ## make demo [VIDEO=file] [BOX=x1,y1,x2,y2] [OUT=dir]
 	@$(BIN)/python -m apps demo $(if $(VIDEO),"$(VIDEO)") $(if $(BOX),--box $(BOX)) --out "$(or $(OUT),out/demo)"

@@ -31,6 +31,7 @@ from apps.auto_track.updates import (
     FiguresRemoved,
     KeyChanged,
     MetaChanged,
+    Switched,
     TagsChanged,
     TrackContext,
     TrackMore,
@@ -230,20 +231,24 @@ class Session:
         found = project(self._server, record.project_id)
         self._loader = Loader(self._server, record, found, self.warn)
         self._scene = Scene(self._server, self._caller, record, frames, self._stop, self.warn)
-        engines = self._means.engines(self.settings)
-        options = Options(
-            self.context.track_id,
-            engines.of,
-            hide=self.settings.disappear.enabled and self.context.off_screen,
-            two_sided=self.settings.two_sided,
-        )
+        self._engines = self._means.engines(self.settings)
+        options = Options(self.context.track_id, self._engines.of, two_sided=self.settings.two_sided)
         self._tracking = Tracking(options, self._scene, self._loader, self, self._means.journal)
-        detector = engines.detector() if self.context.by_detection else None
         self._lookout: Lookout | None = None
-        if detector is not None:
-            choice = engines.detector_choice
-            self._lookout = Lookout(detector, choice, self._scene, self._loader, self.context.track_id)
+        self._switch(self.context.by_detection, self.context.off_screen)
         self._prepared.set()
+
+    def _switch(self, by_detection: bool, off_screen: bool) -> None:
+        """Sets the tool's check boxes; for the frames from here on."""
+        self.context = self.context.model_copy(update={"by_detection": by_detection, "off_screen": off_screen})
+        hide = self.settings.disappear.enabled and off_screen
+        self._tracking.options = replace(self._tracking.options, hide=hide)
+        detector = self._engines.detector() if by_detection and self._lookout is None else None
+        if not by_detection:
+            self._lookout = None
+        elif detector is not None:
+            choice = self._engines.detector_choice
+            self._lookout = Lookout(detector, choice, self._scene, self._loader, self.context.track_id)
 
     def _work(self) -> None:
         record = self._scene.video
@@ -323,6 +328,12 @@ class Session:
 
     def _apply(self, update: Update) -> None:
         match update:
+            case Switched(by_detection=by_detection, off_screen=off_screen):
+                context = self.context
+                self._switch(
+                    context.by_detection if by_detection is None else by_detection,
+                    context.off_screen if off_screen is None else off_screen,
+                )
             case TrackMore():
                 self._track_more(update)
             case Continue():

@@ -113,8 +113,12 @@ class Tracks:
             if self._closing:
                 raise Rejected("Auto Track is being stopped.", 503)
             session = self._sessions.get(context.track_id)
-            if session is not None and session.context.video_id == context.video_id and session.offer(update):
-                return
+            if session is not None and session.context.video_id == context.video_id:
+                switched = context.switched()
+                if switched is not None:
+                    session.offer(switched)
+                if session.offer(update):
+                    return
             if session is None and len(self._sessions) >= MOST_SESSIONS:
                 raise Rejected(f"{MOST_SESSIONS} tracks are running already; wait until one has ended.", 503)
             self._begin(context, caller, update, after=session)

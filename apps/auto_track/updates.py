@@ -61,7 +61,15 @@ class MetaChanged:
     """The project's classes and tags may be others now: look."""
 
 
-Update = TrackMore | Continue | FiguresRemoved | KeyChanged | TagsChanged | MetaChanged
+@dataclass(frozen=True)
+class Switched:
+    """The tool's check boxes, as a later request of the same track gives them; None = not mentioned."""
+
+    by_detection: bool | None
+    off_screen: bool | None
+
+
+Update = Switched | TrackMore | Continue | FiguresRemoved | KeyChanged | TagsChanged | MetaChanged
 
 
 def _names(*names: str) -> AliasChoices:
@@ -99,6 +107,13 @@ class TrackContext(Read):
     direct: Annotated[bool, BeforeValidator(lambda value: value is True)] = Field(
         default=False, validation_alias=_names("useDirectProgressMessages", "use_direct_progress_messages")
     )
+
+    def switched(self) -> Switched | None:
+        """The check boxes that the request mentions; None when it mentions none."""
+        named = self.model_fields_set
+        by_detection = self.by_detection if "by_detection" in named else None
+        off_screen = self.off_screen if "off_screen" in named else None
+        return None if by_detection is None and off_screen is None else Switched(by_detection, off_screen)
 
     def kept(self) -> dict[str, Any]:
         """For the journal: what a session needs to know again, no token in it."""

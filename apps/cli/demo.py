@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
@@ -11,13 +14,16 @@ import typer
 from apps.cli.progress import Reporter
 from apps.cli.track import track
 from common.evaluation.demo import GEOMETRY, demo_scene
-from common.evaluation.scenes import ObjectTruth
+from common.evaluation.scenes import ObjectTruth, Scene
 from common.geometry.annotation import AnnotationWriter, Figure
 from common.geometry.meta import ObjectClass, ProjectMeta
 from common.geometry.shapes import Polygon, Skeleton, Value
 from common.geometry.types import Mask
+from common.video.contract import Image
 from common.video.reader import open_source
 from common.video.writer import VideoWriter
+
+_THREADS = 2
 
 
 def demo(
@@ -53,7 +59,7 @@ def write_clip(out: Path) -> Path:
     labels.mkdir(parents=True, exist_ok=True)
     if not clip.exists():
         with VideoWriter(clip, scene.width, scene.height, scene.fps) as writer:
-            for image in scene.source().stream(0, scene.frames):
+            for image in _rendered(scene):
                 writer.write(image)
     truth = scene.truth(0)
     values = {name: _label(truth[name], kind) for name, kind in GEOMETRY.items()}
@@ -64,6 +70,18 @@ def write_clip(out: Path) -> Path:
             annotation.add_object(name, name)
         annotation.write(0, [Figure(name, value) for name, value in values.items()])
     return clip
+
+
+def _rendered(scene: Scene) -> Iterator[Image]:
+    """All frames in order, drawn by several threads a few frames ahead."""
+    with ThreadPoolExecutor(_THREADS, "draw") as painters:
+        ahead: deque[Future[Image]] = deque()
+        for frame in range(scene.frames):
+            ahead.append(painters.submit(scene.render, frame))
+            if len(ahead) > 2 * _THREADS:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
 def _label(truth: ObjectTruth, kind: str) -> Value:

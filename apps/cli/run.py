@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from common.geometry.annotation import read_annotation, read_meta
+from common.video.reader import open_source
+
+if TYPE_CHECKING:
+    from apps.workbench.bench import Workbench
 
 ROOT = Path(__file__).parents[2]
 APPS = ("auto_track", "box_tracker", "mask_tracker", "point_tracker")
@@ -23,36 +31,42 @@ def run(
     browser: Annotated[bool, typer.Option(help="Open the browser.")] = True,
 ) -> int:
     """Start the suite: no account, no other server, no weights. Ctrl-C ends all of it."""
-    # The web stack takes a second to load; the other commands do without it.
-    from apps.cli.demo import write_clip
-    from apps.workbench.bench import Workbench
-    from apps.workbench.importing import import_video
-    from apps.workbench.main import run as serve
-    from apps.workbench.settings import Settings
-    from apps.workbench.specs import read_spec
-    from common.geometry.annotation import read_annotation, read_meta
-    from common.video.reader import open_source
-
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs addresses, and session tokens are in some
     for video in videos or ():
         open_source(video).close()  # a file that is no video is told before anything starts
-    settings = Settings(data.absolute(), port=port)
+    with ThreadPoolExecutor(1, "demo") as helper:
+        demo = None if videos else helper.submit(_draw_demo, data / "demo")
+        # Takes a second or two, which the drawing of the clip uses; the other commands do without the web stack.
+        from apps.workbench.main import run as serve
+        from apps.workbench.settings import Settings
+        from apps.workbench.specs import read_spec
+
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs addresses, and session tokens are in some
+        specs = [read_spec(ROOT / "apps" / name, ROOT) for name in APPS]
+        serve(Settings(data.absolute(), port=port), specs, APPS, _importer(videos or (), demo))
+    return 0
+
+
+def _draw_demo(folder: Path) -> Path:
+    from apps.cli.demo import write_clip
+
+    return write_clip(folder)
+
+
+def _importer(videos: list[Path] | tuple[()], demo: Future[Path] | None) -> Callable[[Workbench], None]:
+    """What fills the workbench before it answers its first request."""
+    from apps.workbench.importing import import_video
 
     def prepare(bench: Workbench) -> None:
-        if videos:
-            for video in videos:
-                import_video(bench, video, "My videos")
-        else:
-            clip = write_clip(data / "demo")
+        for video in videos:
+            import_video(bench, video, "My videos")
+        if demo is not None:
+            clip = demo.result()
             labels = clip.parent / "labels"
-            import_video(
-                bench, clip, "Demo", read_annotation(labels / "annotation.json"), read_meta(labels / "meta.json")
-            )
+            annotation, meta = read_annotation(labels / "annotation.json"), read_meta(labels / "meta.json")
+            import_video(bench, clip, "Demo", annotation, meta)
         sys.stderr.write(
             f"The suite runs at {bench.settings.address} - Ctrl-C ends it.\n"
-            f"For Supervisely scripts: sly.Api.from_env() after loading {data / 'supervisely.env'}.\n"
+            f"For Supervisely scripts: sly.Api.from_env() after loading {bench.settings.data / 'supervisely.env'}.\n"
         )
 
-    specs = [read_spec(ROOT / "apps" / name, ROOT) for name in APPS]
-    serve(settings, specs, APPS, prepare)
-    return 0
+    return prepare

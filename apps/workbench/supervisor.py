@@ -80,16 +80,24 @@ class Supervisor:
                 tasks.change_task(session, task.id, status="stopped", url=None, pid=None, pid_started=None)
 
     async def start(self, name: str, task_name: str = "") -> Task:
-        """Starts an offered app; its task row, at once. Raises KeyError for a name that was not offered."""
+        """Starts an offered app; its task row, at once: that of an earlier life of the same name, so that rows do not pile
+        up and ids stay good. Raises KeyError for a name that was not offered."""
         spec = self._specs[name]
+        title, taken = task_name or name, frozenset(self._running)
 
-        def add() -> Task:
+        def enter() -> Task:
             with self._database.write() as session:
-                task = tasks.add_task(session, app=name, name=task_name or name, config=spec.config)
+                task = tasks.idle_task(session, app=name, name=title, but=taken)
+                if task is None:
+                    task = tasks.add_task(session, app=name, name=title, config=spec.config)
+                else:
+                    tasks.change_task(session, task.id, status="queued", config=spec.config)
+                session.flush()
+                session.refresh(task)
                 session.expunge(task)
                 return task
 
-        task = await run_in_threadpool(add)
+        task = await run_in_threadpool(enter)
         running = _Running(task.id, spec)
         self._running[task.id] = running
         running.keeper = asyncio.create_task(self._keep(running), name=f"keeper of task {task.id}")

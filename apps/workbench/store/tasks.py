@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -60,6 +60,12 @@ def add_task(
     session.add(task)
     session.flush()
     return task
+
+
+def idle_task(session: Session, *, app: str, name: str, but: Collection[int]) -> Task | None:
+    """The newest task of that app and name that does not run, other than those."""
+    rows = select(Task).where(Task.app == app, Task.name == name, Task.status.not_in(RUNNING), Task.id.not_in(but))
+    return session.scalar(rows.order_by(Task.id.desc()).limit(1))
 
 
 def change_task(session: Session, ident: int, **changes: Any) -> Task:

@@ -295,6 +295,19 @@ def test_an_object_that_is_away_has_no_figures_and_comes_back(auto: Auto, lab: L
     assert "[Off-Screen Detection]" in lab.warnings(track)
 
 
+def test_a_running_track_takes_the_check_boxes_of_later_requests(auto: Auto, lab: Lab) -> None:
+    ident = lab.object()
+    lab.box(ident, 0)
+    auto.rail.hidden = lambda count: 3 <= count <= 10
+    track = begin(auto, lab, [ident], 0, 5)
+    lab.finished(track)
+    assert not set(lab.figures(ident)) & {3, 4, 5}
+    more = {"trackId": track, "videoId": lab.video_id, "frameIndex": 5, "frames": 5}
+    auto.post("continue_track", more | {"detectOffScreen": False})
+    lab.finished(track, 2)
+    assert {6, 7, 8, 9, 10} <= set(lab.figures(ident))
+
+
 def test_nothing_to_track_is_an_error_in_words(auto: Auto, lab: Lab) -> None:
     track = begin(auto, lab, [lab.object()], 0, 5)
     lab.finished(track)

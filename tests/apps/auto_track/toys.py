@@ -48,7 +48,8 @@ def write_clip(
 
 class Rail:
     """What the toy trackers do and have done. gate: cleared = pushes wait. fail_on: number of the push that raises.
-    shift: pixels per frame. away: pushes (from 1) on which the object is lost."""
+    shift: pixels per frame. away: pushes (from 1) on which the object is lost; hidden: not seen,
+    but guessed at."""
 
     def __init__(self) -> None:
         self.gate = threading.Event()
@@ -56,6 +57,7 @@ class Rail:
         self.entered = threading.Event()
         self.fail_on: set[int] = set()
         self.away: Callable[[int], bool] = lambda count: False
+        self.hidden: Callable[[int], bool] = lambda count: False
         self.shift = float(STEP)
         self.starts: list[tuple[int, int]] = []  # objects, exemplars
         self.pushes = 0
@@ -89,9 +91,10 @@ class RailRun:
         if self._count in rail.fail_on:
             raise RuntimeError("the toy broke")
         self._geometries = [moved(g, rail.shift) for g in self._geometries]
-        lost = rail.away(self._count)
+        lost, hidden = rail.away(self._count), rail.hidden(self._count)
         pairs = zip(self._keys, self._geometries, strict=True)
-        return [[Prediction(k, None if lost else g, 0.0 if lost else 0.9, not lost) for k, g in pairs]]
+        score = 0.0 if lost else 0.2 if hidden else 0.9
+        return [[Prediction(k, None if lost else g, score, not (lost or hidden)) for k, g in pairs]]
 
     def flush(self) -> list[list[Prediction]]:
         return []
