@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -181,20 +182,13 @@ class WindowStream(_Stream):
         part = slice(self.given, upto)
         return Found(found.xy[part], found.occlusion[part], found.distance[part], found.matched[part], found.levels)
 
-    def save(self) -> dict[str, object]:
-        maps = [[(m.fine.cpu().numpy(), m.coarse.cpu().numpy()) for m in frame] for frame in self.maps]
-        return {"vectors": self._save(), "maps": maps, "queries": self.queries.cpu().numpy(), "given": self.given}
+    def save(self) -> dict[str, Any]:
+        """Everything but the features of the kept frames, which are many times larger than the pictures."""
+        return {"vectors": self._save(), "queries": self.queries.cpu().numpy(), "given": self.given}
 
-    def restore(self, saved: dict[str, object]) -> None:
-        self._restore(saved["vectors"])  # type: ignore[arg-type]
-        device = self._scale.device
-        sizes = [self.network.config.initial, *self.sizes]
-        self.maps = [
-            [
-                Maps(torch.from_numpy(fine).to(device), torch.from_numpy(coarse).to(device), size)
-                for (fine, coarse), size in zip(frame, sizes, strict=True)
-            ]
-            for frame in saved["maps"]  # type: ignore[attr-defined]
-        ]
+    def restore(self, saved: dict[str, Any], maps: Sequence[Sequence[Maps]]) -> None:
+        """maps: of the kept frames, in order, from `encode`."""
+        self._restore(saved["vectors"])
+        self.maps = list(maps)
         self.queries = torch.from_numpy(saved["queries"])
-        self.given = int(saved["given"])  # type: ignore[call-overload]
+        self.given = saved["given"]
