@@ -4,6 +4,7 @@ The module must import without torch, and the function must return at once: weig
 """
 
 LEARNED: dict[str, str] = {
+    "cutie": "common.trackers.masks.cutie:make",
     "xmem": "common.trackers.masks.xmem:make",
     "xmem-s012": "common.trackers.masks.xmem:make",
 }

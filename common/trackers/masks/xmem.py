@@ -4,33 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from common.trackers.masks.xmem_maps import VosSettings
 from common.tracking.contract import Exemplar, Prompt, TrackerCard
 from common.video.contract import Image
 from common.weights.options import DEFAULT, EngineOptions
 
 if TYPE_CHECKING:
+    from common.networks.xmem.engine import Engine
     from common.networks.xmem.network import Sizes, XMem
-    from common.trackers.masks.xmem_run import XMemRun
+    from common.networks.xmem.pictures import Frame
+    from common.trackers.masks.xmem_run import VosRun
 
 _TITLES = {"xmem": "XMem", "xmem-s012": "XMem s012 (most accurate)"}
-
-
-@dataclass(frozen=True)
-class XMemSettings:
-    """short_side: larger pictures are brought to it (pixels), raising it costs memory and time and finds smaller objects;
-    most_pixels: of a picture, for very wide ones. memory_every: frames between two that are memorised. long_tokens: most
-    of the long-term memory; pictures with few tokens get less, ten frames' worth. exemplars: most labelled frames besides
-    the first that are kept for ever.
-    """
-
-    short_side: int = 480
-    most_pixels: int = 480 * 1280
-    memory_every: int = 5
-    long_tokens: int = 10_000
-    exemplars: int = 4
 
 
 class XMemTracker:
@@ -43,11 +30,11 @@ class XMemTracker:
         self,
         name: str = "xmem",
         options: EngineOptions = DEFAULT,
-        settings: XMemSettings | None = None,
+        settings: VosSettings | None = None,
         sizes: Sizes | None = None,
     ) -> None:
         self._name, self._options = name, options
-        self._settings, self._sizes = settings or XMemSettings(), sizes
+        self._settings, self._sizes = settings or VosSettings(), sizes
         self._network: XMem | None = None
         self._lock = threading.Lock()
 
@@ -65,20 +52,28 @@ class XMemTracker:
             devices=("cpu", "cuda"),
         )
 
-    def start(self, image: Image, prompts: Sequence[Prompt], exemplars: Sequence[Exemplar] = ()) -> XMemRun:
-        """Begin on `image`. Exemplars are memorised for good, `XMemSettings.exemplars` of them, evenly chosen.
+    def start(self, image: Image, prompts: Sequence[Prompt], exemplars: Sequence[Exemplar] = ()) -> VosRun:
+        """Begin on `image`. Exemplars are memorised for good, `VosSettings.exemplars` of them, evenly chosen.
 
         Raises `PromptInvalid` for a mask that is empty or of another picture's size, `WeightsMissing`.
         """
         from common.trackers.masks.xmem_run import begin
 
-        return begin(self._loaded, self._settings, image, prompts, exemplars)
+        return begin(self._engine, self._settings, image, prompts, exemplars)
 
-    def load(self, state: bytes) -> XMemRun:
-        """A run from `XMemRun.save`. Raises ValueError for bytes that are not one of this tracker's, `WeightsMissing`."""
+    def load(self, state: bytes) -> VosRun:
+        """A run from `VosRun.save`. Raises ValueError for bytes that are not one of this tracker's, `WeightsMissing`."""
         from common.trackers.masks.xmem_run import resume
 
-        return resume(self._loaded, self._settings, state)
+        return resume(self._engine, state)
+
+    def _engine(self, frame: Frame) -> Engine:
+        from common.networks.xmem.engine import Engine, EngineSettings
+        from common.networks.xmem.memory import MemorySettings
+
+        s, (height, width) = self._settings, frame.padded
+        memory = MemorySettings(long_tokens=s.long_room(height * width // 256), extra_frames=s.exemplars)
+        return Engine(self._loaded(), EngineSettings(s.memory_every, memory=memory), frame)
 
     def _loaded(self) -> XMem:
         """The network with its weights, read once."""

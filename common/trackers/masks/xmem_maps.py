@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -18,6 +19,30 @@ from common.tracking.contract import Exemplar, Prediction, Prompt
 from common.video.contract import Image
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class VosSettings:
+    """Of networks for video object segmentation with a memory.
+
+    short_side: larger pictures are brought to it (pixels); raising it costs memory and time and finds smaller objects.
+    most_pixels: of a picture, for very wide ones. memory_every: frames between two that are memorised. long_tokens: most
+    of the long-term memory. exemplars: most labelled frames besides the first that are kept for ever.
+    """
+
+    short_side: int = 480
+    most_pixels: int = 480 * 1280
+    memory_every: int = 5
+    long_tokens: int = 10_000
+    exemplars: int = 4
+
+    def long_room(self, tokens: int) -> int:
+        """Most long-term tokens for pictures of so many tokens: no more than ten pictures have.
+
+        Below 1000 tokens (640x400) that is less than the networks' authors allow; prototypes would there be no fewer than
+        what they stand for.
+        """
+        return min(self.long_tokens, 10 * tokens)
 
 
 def drawn_masks(image: Image, prompts: Sequence[Prompt]) -> Bool:

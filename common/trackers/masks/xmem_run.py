@@ -1,32 +1,53 @@
-"""One tracking with XMem in progress."""
+"""One tracking in progress with a network that segments all objects of a picture together: XMem, Cutie."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from common.networks.xmem.engine import Engine, EngineSettings
-from common.networks.xmem.memory import MemorySettings
-from common.networks.xmem.network import XMem
 from common.networks.xmem.pictures import Frame
-from common.trackers.masks.xmem import XMemSettings
-from common.trackers.masks.xmem_maps import drawn_masks, exemplar_masks, predictions, spread, working_size
+from common.trackers.masks.xmem_maps import (
+    VosSettings,
+    drawn_masks,
+    exemplar_masks,
+    predictions,
+    spread,
+    working_size,
+)
 from common.tracking.contract import Exemplar, Prediction, Prompt
 from common.tracking.snapshot import pack, unpack
 from common.video.contract import Image
 
-_FRAMES_OF_LONG_TERM = 10
-"""Long-term memory holds no more than so many pictures have tokens: below 1000 tokens (640x400) less than published,
-where prototypes would not be fewer than what they stand for."""
+
+class VosEngine(Protocol):
+    """A network with its memory of one clip. Images: uint8 (H, W, 3); masks: bool (n, H, W); ids: of the
+    masks' objects, from 1 on."""
+
+    def step(self, image: Tensor, masks: Tensor | None = None, ids: Sequence[int] = ()) -> Tensor:
+        """The next picture: probabilities (1 + objects, h, w) of the working size, background first."""
+        ...
+
+    def keep_for_ever(self, image: Tensor, masks: Tensor, ids: Sequence[int]) -> None:
+        """Another labelled picture, memorised for good."""
+        ...
+
+    def save(self) -> dict[str, Any]: ...
+
+    def load(self, tree: Mapping[str, Any]) -> None: ...
 
 
-class XMemRun:
+Build = Callable[[Frame], VosEngine]
+"""A fresh engine for pictures of that size; reads the weights when it is first called."""
+
+
+class VosRun:
     """Online: every pushed image becomes final at once."""
 
-    def __init__(self, engine: Engine, frame: Frame, keys: list[str]) -> None:
+    def __init__(self, engine: VosEngine, frame: Frame, keys: list[str]) -> None:
         self._engine, self._frame, self._keys = engine, frame, keys
 
     def push(self, image: Image) -> list[list[Prediction]]:
@@ -44,18 +65,14 @@ class XMemRun:
         return []
 
     def save(self) -> bytes:
-        """Bounded snapshot: the memory's tokens, at 480p at most about 75 MB per object (half of it on a GPU)."""
+        """Bounded snapshot: what the memory holds, at 480p at most about 75 MB per object."""
         tree = {"keys": self._keys, "size": list(self._frame.size), "working": list(self._frame.working)}
         return pack({**tree, "engine": self._engine.save()})
 
 
 def begin(
-    network: Callable[[], XMem],
-    settings: XMemSettings,
-    image: Image,
-    prompts: Sequence[Prompt],
-    exemplars: Sequence[Exemplar],
-) -> XMemRun:
+    build: Build, settings: VosSettings, image: Image, prompts: Sequence[Prompt], exemplars: Sequence[Exemplar]
+) -> VosRun:
     """Prompts are checked before the weights are read."""
     masks = drawn_masks(image, prompts)
     keys = [p.key for p in prompts]
@@ -63,37 +80,28 @@ def begin(
     elsewhere = spread([entry for entry in elsewhere if entry[1]], settings.exemplars)
     height, width = image.shape[:2]
     frame = Frame((height, width), working_size(height, width, settings.short_side, settings.most_pixels))
-    engine = _engine(network(), settings, frame)
+    engine = build(frame)
     if keys:
-        engine.step(_tensor(image), torch.from_numpy(masks), range(len(keys)))
+        engine.step(_tensor(image), torch.from_numpy(masks), range(1, len(keys) + 1))
     for exemplar, known, shown in elsewhere:
-        ids = [keys.index(key) for key in known]
+        ids = [1 + keys.index(key) for key in known]
         engine.keep_for_ever(_tensor(exemplar.image), torch.from_numpy(shown), ids)
-    return XMemRun(engine, frame, keys)
+    return VosRun(engine, frame, keys)
 
 
-def resume(network: Callable[[], XMem], settings: XMemSettings, state: bytes) -> XMemRun:
+def resume(build: Build, state: bytes) -> VosRun:
     """A run from its snapshot. Raises ValueError when the bytes are no snapshot of such a run."""
-    tree: dict[str, Any] = unpack(state)
+    tree = unpack(state)
     try:
         (height, width), (rows, columns) = tree["size"], tree["working"]
         frame, keys, saved = Frame((height, width), (rows, columns)), list(tree["keys"]), tree["engine"]
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"not a snapshot of XMem: {error!r}") from error
-    engine = _engine(network(), settings, frame)
+        raise ValueError(f"not a snapshot of this tracker: {error!r}") from error
+    engine = build(frame)
     engine.load(saved)
-    return XMemRun(engine, frame, keys)
+    return VosRun(engine, frame, keys)
 
 
-def _engine(network: XMem, settings: XMemSettings, frame: Frame) -> Engine:
-    rows, columns = frame.padded
-    tokens = rows * columns // 256
-    memory = MemorySettings(
-        long_tokens=min(settings.long_tokens, _FRAMES_OF_LONG_TERM * tokens), extra_frames=settings.exemplars
-    )
-    return Engine(network, EngineSettings(settings.memory_every, memory=memory), frame)
-
-
-def _tensor(image: Image) -> torch.Tensor:
+def _tensor(image: Image) -> Tensor:
     # A copy: the caller may write into the array, or forbid it.
     return torch.from_numpy(np.array(image))

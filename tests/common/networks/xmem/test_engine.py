@@ -21,6 +21,15 @@ IMAGES = [torch.from_numpy(np.array(image)) for image in clip(3, 10, 96, 72, 2)]
 MASKS = torch.from_numpy(np.array([o.mask for o in scene(3, 10, 96, 72, 2).truth(0).objects]))
 
 
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Small tensors: a second thread only waits, and the machine has other tests to run."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def network(sizes: Sizes = TINY) -> XMem:
     made = XMem(sizes)
     fill(made)

@@ -13,7 +13,8 @@ from common.errors import WeightsMissing
 from common.geometry.types import Mask
 from common.networks.seeding import fill
 from common.networks.xmem.network import Sizes, XMem
-from common.trackers.masks.xmem import XMemSettings, XMemTracker
+from common.trackers.masks.xmem import XMemTracker
+from common.trackers.masks.xmem_maps import VosSettings
 from common.tracking.contract import Exemplar, Prompt
 from common.weights.options import EngineOptions
 from common.weights.store import FOLDER, MIRROR
@@ -30,8 +31,17 @@ NEEDS_TRAINING = {
 """What no network can do with weights that were never trained."""
 
 
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Small tensors: a second thread only waits, and the machine has other tests to run."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def tiny(**settings: int) -> XMemTracker:
-    return XMemTracker("xmem", SEEDED, XMemSettings(**settings), TINY)
+    return XMemTracker("xmem", SEEDED, VosSettings(**settings), TINY)
 
 
 @pytest.mark.parametrize("check", [c for c in CHECKS if c.__name__ not in NEEDS_TRAINING], ids=lambda c: c.__name__)

@@ -1,0 +1,21 @@
+"""Cutie as wrapped here equals the official repository on every case there is."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.parity import cutie
+from tests.parity.cases import assert_close, folders, load
+
+FOLDERS = folders("cutie")
+
+
+@pytest.mark.skipif(not FOLDERS, reason="no parity cases beside the checkout (../shared/parity/cutie*)")
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_equals_the_published_network(folder):
+    case = load(folder)
+    ours = cutie.run_case(case)
+    wanted = case["arrays"].keys() - case["inputs"].keys()
+    assert wanted and not wanted - ours.keys()
+    for name in sorted(wanted):
+        assert_close(name, ours[name], case["arrays"][name], case)
