@@ -1,0 +1,1 @@
+"""How the camera moved from one picture to the next."""

@@ -1,0 +1,1 @@
+"""What can be mended once a video is done and the future is known."""

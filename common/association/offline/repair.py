@@ -1,0 +1,258 @@
+"""Repair of a video's identities once all of it is known: link, fill, drop, smooth; every step can be asked why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.association.contract import Affine, Float, Int, Tracks
+from common.association.kalman import centred
+from common.association.offline.decisions import Decision, Repaired, Suggestion
+from common.association.offline.link import Links, LinkSettings, link
+from common.association.offline.tracklets import Camera, Pieces, pieces, warped
+
+
+@dataclass(frozen=True)
+class RepairSettings:
+    """fps: frames per second, all frames counted. step: frames from one detection run to the next. window_s: time at the
+    ends of a track that tells how it moves. fill_s: longest gap that is filled; longer ones only while something in front
+    explains them. flicker_s, flicker_score: tracks shorter and doubtful are dropped. smooth_s: deviation of the smoothing;
+    0 = none. split: jump, in box sizes beyond what is usual, from which a split is suggested. keep: identities that are
+    people's own and stay as they are.
+    """
+
+    fps: float = 30.0
+    step: int = 1
+    link: LinkSettings = LinkSettings()
+    window_s: float = 0.5
+    fill_s: float = 1.5
+    covered: float = 0.3
+    flicker_s: float = 0.2
+    flicker_score: float = 0.7
+    smooth_s: float = 0.06
+    split: float = 0.8
+    keep: frozenset[int] = frozenset()
+
+
+def repair(
+    tracks: Tracks,
+    settings: RepairSettings | None = None,
+    *,
+    size: tuple[int, int] | None = None,
+    motions: Mapping[int, Affine] | None = None,
+    looks: Mapping[int, NDArray[np.floating]] | None = None,
+) -> Repaired:
+    """size: width and height of the picture. motions: the camera's, by frame. looks: unit vectors by identity.
+
+    Filled rows have score 0..1 falling with the length of the gap, and row -1.
+    """
+    s = settings or RepairSettings()
+    camera = Camera(dict(motions) if motions else None)
+    found = pieces(tracks, max(2 * abs(s.step), round(s.window_s * s.fps)))
+    links = link(found, s.fps, s.link, camera, size, looks)
+    decisions, suggestions = _judged(found, links, s)
+    renamed = _chains(found, links, s)
+    ids = np.array([renamed.get(int(identity), int(identity)) for identity in found.ids], np.int64)
+    tracks = _renamed(tracks, found, ids)
+    suggestions += _splits(tracks, s)
+    tracks, dropped = _without_flicker(tracks, s)
+    tracks = _smoothed(tracks, s)
+    filled, added = _filled(tracks, s, camera)
+    decisions += dropped + added
+    decisions.sort(key=lambda d: -d.score)
+    suggestions.sort(key=lambda d: -d.score)
+    return Repaired(filled, tuple(decisions), tuple(suggestions), renamed)
+
+
+def _judged(found: Pieces, links: Links, s: RepairSettings) -> tuple[list[Decision], list[Suggestion]]:
+    decisions, suggestions = [], []
+    for before, after, cost, sure, why in zip(
+        links.before.tolist(), links.after.tolist(), links.cost.tolist(), links.sure.tolist(), links.reasons, strict=True
+    ):
+        ids = (int(found.ids[before]), int(found.ids[after]))
+        score = float(1 / (1 + np.exp(cost - s.link.limit)))
+        if sure and not (ids[1] in s.keep):
+            gap = (int(found.last[before]) + 1, int(found.first[after]) - 1)
+            decisions.append(Decision("link", ids, gap, score, why))
+        else:
+            suggestions.append(Suggestion("merge", ids, int(found.first[after]), score, why))
+    return decisions, suggestions
+
+
+def _chains(found: Pieces, links: Links, s: RepairSettings) -> dict[int, int]:
+    """Identity -> that of the first piece of its chain, for all but the first ones."""
+    parent = {
+        int(found.ids[b]): int(found.ids[a])
+        for a, b, sure in zip(links.before, links.after, links.sure, strict=True)
+        if sure and int(found.ids[b]) not in s.keep
+    }
+    out: dict[int, int] = {}
+    for identity in sorted(parent, key=lambda i: found.first[np.searchsorted(found.ids, i)]):
+        out[identity] = out.get(parent[identity], parent[identity])
+    return out
+
+
+def _renamed(tracks: Tracks, found: Pieces, ids: Int) -> Tracks:
+    """With the chains' identities, and one class for all of a chain."""
+    new = ids[np.searchsorted(found.ids, tracks.ids)] if len(tracks) else tracks.ids
+    width = int(tracks.classes.max(initial=0)) + 1
+    known, where = np.unique(new, return_inverse=True)
+    votes = np.bincount(where * width + tracks.classes, tracks.scores, len(known) * width).reshape(-1, width)
+    classes = votes.argmax(1)[where] if len(tracks) else tracks.classes
+    return Tracks(tracks.frames, new, tracks.xyxy, tracks.scores, classes, tracks.rows, tracks.oriented).ordered()
+
+
+def _groups(tracks: Tracks) -> list[Int]:
+    order = np.lexsort((tracks.frames, tracks.ids))
+    _, starts = np.unique(tracks.ids[order], return_index=True)
+    return np.split(order, starts[1:]) if len(order) else []
+
+
+def _without_flicker(tracks: Tracks, s: RepairSettings) -> tuple[Tracks, list[Decision]]:
+    keep = np.ones(len(tracks), bool)
+    decisions = []
+    for own in _groups(tracks):
+        frames, score = tracks.frames[own], float(tracks.scores[own].mean())
+        seconds = (int(frames[-1]) - int(frames[0]) + abs(s.step)) / s.fps
+        identity = int(tracks.ids[own[0]])
+        if seconds < s.flicker_s and score < s.flicker_score and identity not in s.keep:
+            keep[own] = False
+            why = {"seconds": seconds, "score": score}
+            decisions.append(Decision("drop", (identity,), (int(frames[0]), int(frames[-1])), 1 - score, why))
+    return tracks.keep(keep), decisions
+
+
+def _smoothed(tracks: Tracks, s: RepairSettings) -> Tracks:
+    """Each box a little of its neighbours in time, by a line fitted around it: motion is kept, jitter is not."""
+    deviation = s.smooth_s * s.fps
+    if deviation < 0.4 * abs(s.step) or tracks.oriented is not None:
+        return tracks
+    boxes = centred(tracks.xyxy)
+    out = boxes.copy()
+    for own in _groups(tracks):
+        if len(own) > 2 and int(tracks.ids[own[0]]) not in s.keep:
+            out[own] = _local_lines(tracks.frames[own].astype(np.float64), boxes[own], tracks.scores[own], deviation)
+    half = np.maximum(out[:, 2:], 0) / 2
+    xyxy = np.concatenate((out[:, :2] - half, out[:, :2] + half), 1).astype(np.float32)
+    return Tracks(tracks.frames, tracks.ids, xyxy, tracks.scores, tracks.classes, tracks.rows)
+
+
+def _local_lines(frames: Float, boxes: Float, scores: NDArray[np.floating], deviation: float) -> Float:
+    """Value at each frame of the line fitted to its neighbours with Gaussian weights times scores (local regression,
+    Cleveland 1979). frames: float64 (n,), rising. boxes: float64 (n, 4)."""
+    reach = int(np.ceil(3 * deviation))
+    n = len(frames)
+    index = np.arange(n)[:, None] + np.arange(-reach, reach + 1)
+    inside = (index >= 0) & (index < n)
+    index = np.clip(index, 0, n - 1)
+    time = frames[index] - frames[:, None]
+    weight = np.exp(-0.5 * (time / deviation) ** 2) * np.maximum(scores[index], 0.05) * inside
+    total = weight.sum(1)
+    mean_time = (weight * time).sum(1) / total
+    mean = (weight[..., None] * boxes[index]).sum(1) / total[:, None]
+    off = time - mean_time[:, None]
+    spread = (weight * off**2).sum(1)
+    slope = (weight[..., None] * off[..., None] * (boxes[index] - mean[:, None])).sum(1)
+    slope /= np.maximum(spread, 1e-9)[:, None]
+    found: Float = mean - np.where(spread > 1e-6, mean_time, 0.0)[:, None] * slope
+    return found
+
+
+def _filled(tracks: Tracks, s: RepairSettings, camera: Camera) -> tuple[Tracks, list[Decision]]:
+    """Frames missing inside a track, from the box before and the box after, each carried along with the camera."""
+    boxes = centred(tracks.xyxy)
+    at_frame = {int(f): rows for f, rows in _by_frame(tracks)}
+    parts, decisions = [tracks], []
+    for own in _groups(tracks):
+        frames = tracks.frames[own]
+        identity = int(tracks.ids[own[0]])
+        for k in np.flatnonzero(np.diff(frames) > abs(s.step)).tolist():
+            a, b = int(own[k]), int(own[k + 1])
+            first, last = int(frames[k]), int(frames[k + 1])
+            missing = np.arange(first + abs(s.step), last, abs(s.step))
+            share = (missing - first) / (last - first)
+            between = np.stack(
+                [
+                    (1 - w) * warped(boxes[a : a + 1], camera.between(first, int(f)))[0]
+                    + w * warped(boxes[b : b + 1], camera.between(last, int(f)))[0]
+                    for f, w in zip(missing, share, strict=True)
+                ]
+            )
+            if (last - first) / s.fps > s.fill_s:
+                hidden = np.array(
+                    [_covered(box, tracks, at_frame.get(int(f)), identity) for f, box in zip(missing, between, strict=True)]
+                )
+                chosen = hidden >= s.covered
+                missing, share, between = missing[chosen], share[chosen], between[chosen]
+            if not len(missing):
+                continue
+            half = between[:, 2:] / 2
+            ends = min(float(tracks.scores[a]), float(tracks.scores[b]))
+            fade = ends * np.exp(-np.minimum(missing - first, last - missing) / s.fps)
+            n = len(missing)
+            oriented = None
+            if tracks.oriented is not None:
+                turn = _turn(tracks.oriented[a], tracks.oriented[b], share)
+                oriented = np.concatenate((between, turn[:, None]), 1).astype(np.float32)
+            parts.append(
+                Tracks(
+                    missing.astype(np.int64),
+                    np.full(n, identity, np.int64),
+                    np.concatenate((between[:, :2] - half, between[:, :2] + half), 1).astype(np.float32),
+                    fade.astype(np.float32),
+                    np.full(n, tracks.classes[a], np.int64),
+                    np.full(n, -1, np.int64),
+                    oriented,
+                )
+            )
+            why = {"seconds": (last - first) / s.fps}
+            decisions.append(Decision("fill", (identity,), (first + 1, last - 1), float(fade.mean()), why))
+    return Tracks.joined(parts), decisions
+
+
+def _turn(a: NDArray[np.float32], b: NDArray[np.float32], share: Float) -> Float:
+    """Angles between those of two turned boxes, the shorter way round (a box is itself again after half a turn)."""
+    way = (float(b[4]) - float(a[4]) + np.pi / 2) % np.pi - np.pi / 2
+    found: Float = float(a[4]) + share * way
+    return found
+
+
+def _by_frame(tracks: Tracks) -> list[tuple[np.int64, Int]]:
+    frames, starts = np.unique(tracks.frames, return_index=True)  # sorted by frame already
+    return list(zip(frames, np.split(np.arange(len(tracks)), starts[1:]), strict=True)) if len(tracks) else []
+
+
+def _covered(box: Float, tracks: Tracks, rows: Int | None, identity: int) -> float:
+    """Largest share of a box cx, cy, w, h that one other track of the frame covers, standing before it (lower edge lower)."""
+    if rows is None:
+        return 0.0
+    rows = rows[tracks.ids[rows] != identity]
+    low, high = box[:2] - box[2:] / 2, box[:2] + box[2:] / 2
+    other = tracks.xyxy[rows]
+    other = other[other[:, 3] > high[1] - 0.1 * box[3]]
+    shared = np.clip(np.minimum(other[:, 2:], high) - np.maximum(other[:, :2], low), 0, None).prod(1)
+    return float(shared.max(initial=0.0) / max(float(box[2] * box[3]), 1e-9))
+
+
+def _splits(tracks: Tracks, s: RepairSettings) -> list[Suggestion]:
+    """Places where a track jumps as no object does: maybe two objects."""
+    boxes = centred(tracks.xyxy)
+    found = []
+    for own in _groups(tracks):
+        if len(own) < 4:
+            continue
+        frames = tracks.frames[own].astype(np.float64)
+        step = np.diff(frames)
+        speed = np.diff(boxes[own, :2], axis=0) / step[:, None]
+        usual = np.median(speed, 0)
+        scale = np.sqrt(boxes[own[1:], 2] * boxes[own[1:], 3])
+        jump = np.hypot(*((speed - usual) * step[:, None]).T) / scale
+        limit = s.split + 4 * float(np.median(jump)) + s.link.drift * (step - 1) / s.fps
+        for k in np.flatnonzero(jump > limit).tolist():
+            score = float(1 - limit[k] / jump[k])
+            why = {"jump in box sizes": float(jump[k])}
+            found.append(Suggestion("split", (int(tracks.ids[own[0]]),), int(frames[k + 1]), score, why))
+    return found

@@ -1,0 +1,84 @@
+"""One frame's detections as the associators want them: float64, with thresholds of their classes looked up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.association import masks
+from common.association.kalman import Float, centred
+from common.association.settings import Settings
+from common.geometry.detections import Detections
+
+Int = NDArray[np.int64]
+Bool = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """n detections above their `low` threshold, or what a person labelled (row -1).
+
+    rows: int64, row in the frame's detections. boxes: cx, cy, w, h before any turn. xyxy: the upright hull. good, births:
+    bool, above those thresholds. looks: float32 (n, d), unit vectors, rows of zeros = not known. grid: bool (n, g, g).
+    oriented: float32 (n, 5) or None.
+    """
+
+    rows: Int
+    boxes: Float
+    xyxy: Float
+    scores: Float
+    classes: Int
+    good: Bool
+    births: Bool
+    looks: NDArray[np.float32]
+    grid: Bool
+    angle: Float
+    oriented: NDArray[np.float32] | None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def keep(self, index: NDArray[np.generic]) -> Seen:
+        columns = {name: None if column is None else column[index] for name, column in vars(self).items()}
+        return Seen(**columns)
+
+
+def prepare(detections: Detections, settings: Settings) -> Seen:
+    """Those worth looking at."""
+    scores = detections.scores.astype(np.float64)
+    high, low, birth = settings.limits(detections.classes)
+    rows = np.flatnonzero(scores >= low)
+    n = len(rows)
+    scores, xyxy = scores[rows], detections.xyxy[rows].astype(np.float64)
+    looks = np.zeros((n, 0), np.float32)
+    if detections.embeddings is not None:
+        looks = unit(detections.embeddings[rows])
+    grid = np.zeros((n, 0, 0), bool)
+    if detections.masks is not None:
+        grid = masks.grids([detections.masks[int(row)] for row in rows], xyxy)
+    boxes, angle, oriented = centred(xyxy), np.zeros(n), None
+    if detections.oriented is not None:
+        oriented = detections.oriented[rows]
+        boxes[:], angle = oriented[:, :4], oriented[:, 4].astype(np.float64)
+        np.maximum(boxes[:, 2:], 1e-2, out=boxes[:, 2:])
+    return Seen(
+        rows,
+        boxes,
+        xyxy,
+        scores,
+        detections.classes[rows],
+        scores >= high[rows],
+        scores >= birth[rows],
+        looks,
+        grid,
+        angle,
+        oriented,
+    )
+
+
+def unit(looks: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Rows of length 1; rows of zeros stay."""
+    length = np.linalg.norm(looks, axis=1, keepdims=True)
+    return np.asarray(looks / np.maximum(length, 1e-12), np.float32)
