@@ -3,7 +3,10 @@
 The module must import without torch, and the function must return at once: weights are read when detection starts.
 """
 
+from common.detection.detr_variants import VARIANTS
+
 LEARNED: dict[str, str] = {
     "fastestdet": "common.detection.onnx:fastestdet",
+    **dict.fromkeys(VARIANTS, "common.detection.detr:make"),
     "onnx": "common.detection.onnx:onnx",
 }
