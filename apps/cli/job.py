@@ -15,6 +15,7 @@ from functools import lru_cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from apps.cli.memory import release
 from apps.cli.progress import Reporter
 from apps.cli.prompts import Prompts, kind_of
 from apps.cli.results import FILES, MASKS, write_results
@@ -98,6 +99,7 @@ def run_job(job: TrackJob, out: Path, reporter: Reporter) -> int:
         outcome = _track(job, journal, engine, reporter, stop)
         if outcome.damage:
             reporter.warn(f"{outcome.damage} The frames that exist were tracked.")
+        release()
         try:
             write_results(
                 journal, job.source, job.prompts, out, reporter,

@@ -35,6 +35,7 @@ def create_app(app: TrackerApp, settings: ServingSettings | None = None, engines
         loading = threading.Thread(target=_load, args=(service,), name="load-trackers", daemon=True)
         loading.start()
         await run_in_threadpool(loading.join, service.settings.head_start_s)
+        await run_in_threadpool(service.resume)
         yield
         await run_in_threadpool(service.close)
 

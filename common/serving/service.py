@@ -33,6 +33,7 @@ from common.serving.servers import Servers
 from common.serving.settings import ServingSettings, TrackerApp
 from common.serving.targets import Loaded, Target, from_request, from_server, read_value
 from common.serving.tracking_job import Silent, Teller, TrackingWork
+from common.serving.unfinished import Unfinished
 from common.supervisely_io.cache import VideoCache
 from common.supervisely_io.progress import ProgressChannel
 from common.supervisely_io.server import Server
@@ -56,6 +57,7 @@ class Service:
         """Why the trackers could not be made, once that is known."""
         self.memory = EngineMemory(max_bytes=settings.memory_bytes)
         self._servers = Servers()
+        self._unfinished = Unfinished(settings.data / "unfinished")
         self._videos: VideoCache | None = None
         self._lock = threading.Lock()
         self._starting = threading.Lock()
@@ -103,7 +105,25 @@ class Service:
                 return twin
             return self._start_track(asked, server, caller)
 
-    def _start_track(self, asked: TrackContext, server: Server, caller: Caller) -> Job:
+    def resume(self) -> int:
+        """Begins again what was under way when the app died, with the app's own token; how many jobs."""
+        access = self.settings.access
+        if not access.address or not access.token:
+            return 0
+        caller = access.caller(None, None)
+        server, resumed = self.server(caller), 0
+        for context in self._unfinished.take():
+            try:
+                asked = TrackContext.model_validate(context)
+                with self._starting:
+                    self._start_track(asked, server, caller, "The tracker was restarted; it begins this track again.")
+            except (ValidationError, Rejected) as error:
+                log.warning("a job from before the restart was left out: %s", error)
+                continue
+            resumed += 1
+        return resumed
+
+    def _start_track(self, asked: TrackContext, server: Server, caller: Caller, notice: str | None = None) -> Job:
         job = Job("track", _later, asked.track_id, asked.video_id, owner=caller.fingerprint, asked=asked)
         self._submit(
             job,
@@ -113,7 +133,11 @@ class Service:
             len(asked.figure_ids),
             lambda srv, record: from_server(asked, srv, record, self.app.shapes),
             lambda record, size, stored: FigureOutput(server, record, size, asked.track_id, job, stored),
+            notice=notice,
         )
+        if caller.address == self.settings.access.address:
+            self._unfinished.begin(job.uuid, asked.model_dump(mode="json"))
+            job.ended.add_done_callback(lambda _: self._unfinished.end(job.uuid))
         return job
 
     def _twin(self, kind: str, asked: Session, track_id: str, caller: Caller) -> Job | None:
@@ -166,10 +190,13 @@ class Service:
         load: Callable[..., Loaded],
         output: Callable[..., Any],
         teller: Teller | None = None,
+        notice: str | None = None,
     ) -> None:
         # The tool is told before the job's turn comes: it shows the bar at once, and can stop a job that still waits.
         if teller is None:
             teller = Silent() if track_id is None else self._channel(server, asked, track_id, announced, job)
+        if notice is not None:
+            teller.warn(notice)
         job.total = announced
         job.work = TrackingWork(asked, server, self.videos, self.engines, teller, announced, load, output)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -196,6 +197,25 @@ def test_jobs_at_once_give_what_they_give_alone(client: Client, stage: Stage) ->
         stage.wait_final(track)
     assert [geometries(drawn[0], track) for drawn, track in pair] == alone
     assert len(alone[0]) == len(alone[1]) == 8
+
+
+def test_a_job_that_died_with_the_app_is_done_by_the_next(served: Served, stage: Stage, tmp_path: Path) -> None:
+    drawn, track = stage.draw("rectangle"), new_track()
+    with AppRunning(served, tmp_path / "dying", tracker=Drift(delay_s=0.1)) as client:
+        client.track(stage, [drawn], track, frames=20)
+        wait_until(lambda: len(stage.figures([drawn[0]], track)) >= 2)
+        shutil.copytree(
+            tmp_path / "dying" / "unfinished", tmp_path / "next" / "unfinished"
+        )  # as a killed process leaves it
+        client.post("stop_tracking", {"trackId": track})
+        wait_until(lambda: client.get("jobs").json()["running"] == 0)
+    assert not list((tmp_path / "dying" / "unfinished").iterdir()), "a job that was stopped is not taken up again"
+    assert len(stage.figures([drawn[0]], track)) < 20
+    with AppRunning(served, tmp_path / "next", tracker=Drift()) as client:
+        wait_until(lambda: len(stage.figures([drawn[0]], track)) == 20)
+        wait_until(lambda: client.get("jobs").json()["running"] == 0)
+    assert sorted(f["meta"]["frame"] for f in stage.figures([drawn[0]], track)) == list(range(1, 21))
+    assert any("restarted" in str(notice) for notice in stage.notices(track))
 
 
 def test_an_app_that_ends_says_so_to_the_tool(served: Served, stage: Stage, tmp_path: Path) -> None:
