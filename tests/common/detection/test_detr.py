@@ -16,10 +16,10 @@ from common.detection.detr import DetrDetector
 from common.detection.detr_variants import VARIANTS
 from common.errors import WeightsInvalid
 from common.weights.options import SEEDED, EngineOptions
-from tests.contract.detectors import DETECTOR_CHECKS, pictures, same
+from tests.contract.detectors import DETECTOR_CHECKS, gives_sound_detections_for_every_picture, pictures, same
 
 transformers = pytest.importorskip("transformers")
-import torch  # noqa: E402
+import torch
 
 SMALLER = {
     "rtdetrv2-r18": {"num_queries": 20, "decoder_layers": 2, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64},
@@ -61,9 +61,14 @@ def fresh(name):
 
 
 @pytest.mark.parametrize("check", DETECTOR_CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("name", SMALLER)
+@pytest.mark.parametrize("name", ["dfine-n", "rfdetr-nano"])
 def test_contract(name, check):
     check(lambda: fresh(name))
+
+
+@pytest.mark.parametrize("name", SMALLER)
+def test_every_family_gives_sound_detections(name):
+    gives_sound_detections_for_every_picture(lambda: fresh(name))
 
 
 # Millions of parameters that the papers and model cards state.
