@@ -1,6 +1,12 @@
 """Trackers of points that are published networks: name -> "module:attribute" of a function (name, options) -> Tracker.
 
-The module must import without torch, and the function must return at once: weights are read when tracking starts.
+The module must import without torch, and the function must return at once: weights are read when tracking starts. The
+first is the one to begin with: frame by frame, with a state of fixed size and weights that may be used commercially.
 """
 
-LEARNED: dict[str, str] = {}
+LEARNED: dict[str, str] = {
+    "bootstapir-online": "common.trackers.points.tapir:make",
+    "bootstapir-online-512": "common.trackers.points.tapir:make",
+    "bootstapir": "common.trackers.points.tapir:make",
+    "tapir": "common.trackers.points.tapir:make",
+}
