@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from common.errors import UserError
-from common.serving import replies, routes_health, routes_smart, routes_tracking
+from common.serving import replies, routes_health, routes_models, routes_smart, routes_tracking
 from common.serving.engines import Engines
 from common.serving.service import Service
 from common.serving.settings import ServingSettings, TrackerApp
@@ -47,6 +47,7 @@ def create_app(app: TrackerApp, settings: ServingSettings | None = None, engines
     replies.install(api)
     api.include_router(routes_health.alive_router)
     api.include_router(routes_health.router)
+    api.include_router(routes_models.router)
     api.include_router(routes_tracking.router)
     if app.segmenter is not None:
         api.include_router(routes_smart.router)
@@ -55,6 +56,7 @@ def create_app(app: TrackerApp, settings: ServingSettings | None = None, engines
 
 def _load(service: Service) -> None:
     try:
+        service.models.restore()
         service.engines.load()
     except UserError as error:
         service.trouble = str(error)

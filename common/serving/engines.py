@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from common.errors import EngineUnavailable
 from common.geometry.shapes import Value
 from common.geometry.types import Box, Mask, OrientedBox
 from common.trackers import registry
 from common.tracking.contract import GeometryKind, Tracker
+from common.weights.options import EngineOptions
 
 KINDS: Mapping[str, GeometryKind] = {
     "rectangle": "box",
@@ -38,10 +39,10 @@ def kind_of(value: Value) -> GeometryKind:
 class Engines:
     """The trackers of one app. Thread-safe; trackers themselves hold no state of any job.
 
-    names: tracker of each kind that the app serves. make: gives the tracker of a name.
+    names: tracker of each kind that the app serves. make: gives the tracker of a name, and of a name with options.
     """
 
-    def __init__(self, names: Mapping[GeometryKind, str], make: registry.Factory = registry.make) -> None:
+    def __init__(self, names: Mapping[GeometryKind, str], make: Callable[..., Tracker] = registry.make) -> None:
         self._names, self._make = dict(names), make
         self._made: dict[str, Tracker] = {}
         self._lock = threading.Lock()
@@ -60,6 +61,21 @@ class Engines:
         for kind, name in self._names.items():
             if kind not in self.tracker(name).card.geometries:
                 raise EngineUnavailable(f"The tracker {name!r} cannot track a {kind.replace('_', ' ')}.")
+
+    def choose(self, name: str, options: EngineOptions) -> None:
+        """From now on that tracker takes the kinds that it can; what is under way ends with the one it began with.
+
+        Raises `EngineUnavailable` when there is none of that name, or it takes nothing that the app serves.
+        """
+        chosen = self._make(name, options)
+        with self._lock:
+            kinds = chosen.card.geometries & self._names.keys()
+            if not kinds:
+                served = " or ".join(sorted(kind.replace("_", " ") for kind in self._names))
+                raise EngineUnavailable(f"The tracker {name!r} cannot track a {served}.")
+            self._names = {**self._names, **dict.fromkeys(kinds, name)}
+            # those that nothing uses any more give their memory back
+            self._made = {n: t for n, t in self._made.items() if n in self._names.values()} | {name: chosen}
 
     def serves(self, value: Value) -> bool:
         return kind_of(value) in self._names

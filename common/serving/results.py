@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from common.errors import Interrupted, UserError
@@ -20,11 +20,17 @@ class ResultsNotFetched(UserError):
 class ResultStore:
     """Figures of one job by frame. Thread-safe.
 
-    max_bytes: `put` waits while more than this waits to be fetched. idle_s: how long it waits for the next fetch.
+    max_bytes: `put` waits while more than this waits to be fetched. idle_s: how long it waits for the next fetch. size: about
+    how many bytes an entry takes.
     """
 
-    def __init__(self, max_bytes: int = 16 * 1024 * 1024, idle_s: float = 600.0) -> None:
-        self._max_bytes, self._idle_s = max_bytes, idle_s
+    def __init__(
+        self,
+        max_bytes: int = 16 * 1024 * 1024,
+        idle_s: float = 600.0,
+        size: Callable[[Mapping[str, Any]], int] | None = None,
+    ) -> None:
+        self._max_bytes, self._idle_s, self._size = max_bytes, idle_s, size or _size
         self._frames: dict[int, list[tuple[int, dict[str, Any]]]] = {}
         self._bytes = 0
         self._fetched_at = time.monotonic()
@@ -43,7 +49,7 @@ class ResultStore:
 
     def put(self, frame: int, figures: list[dict[str, Any]], stop: threading.Event) -> None:
         """Raises `Interrupted` once stop is set or the store is closed, `ResultsNotFetched` when nobody fetches."""
-        sized = [(_size(figure), figure) for figure in figures]
+        sized = [(self._size(figure), figure) for figure in figures]
         more = sum(size for size, _ in sized)
         with self._changed:
             began = time.monotonic()

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse
 
 from common.serving.access import same_secret
 from common.serving.jobs import Stage
+from common.serving.models import gpu_memory
 from common.serving.replies import Rejected, failure
 from common.serving.service import Service
 from common.serving.wiring import Call, Serving
@@ -33,7 +34,7 @@ async def alive() -> dict[str, Any]:
 @router.get("/is_ready")
 @router.post("/is_ready")
 async def ready(service: Serving) -> JSONResponse:
-    if service.engines.ready:
+    if service.engines.ready and service.trouble is None:
         return JSONResponse({"status": "ready"})
     return failure(503, service.trouble or "The trackers are being loaded.")
 
@@ -93,11 +94,11 @@ async def deploy_info(service: Serving) -> dict[str, Any]:
         "task_type": "tracking",
         "architecture": service.app.title,
         "checkpoint_url": None,
-        "device": "cpu",
-        "runtime": "Python",
+        "device": service.models.options.device,
+        "runtime": "PyTorch" if service.models.learned else "Python",
         "hardware": "CPU",
-        "model_source": "Built-in",
-        "model_precision": None,
+        "model_source": "Pretrained" if service.models.learned else "Built-in",
+        "model_precision": service.models.options.precision,
         "version": service.app.version,
     }
 
@@ -108,7 +109,7 @@ async def status(service: Serving) -> dict[str, Any]:
     return {
         "is_deployed": service.engines.ready,
         "progress": {"status": "Ready", "current": 0, "total": 1, "is_size": False},
-        "gpu_memory": {"allocated": None, "total": None},
+        "gpu_memory": gpu_memory(),
         "ram_memory": {"allocated": psutil.Process().memory_info().rss, "total": memory.total},
         "queue": _queue(service),
         "tracker_memory": {"sessions": len(service.memory), "bytes": service.memory.bytes},

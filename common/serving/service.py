@@ -25,6 +25,7 @@ from common.serving.envelope import (
     TrackContext,
 )
 from common.serving.jobs import Job, JobQueue
+from common.serving.models import Models
 from common.serving.outputs import FetchedOutput, FigureOutput
 from common.serving.pictures import Pictures
 from common.serving.replies import Rejected, problem
@@ -55,6 +56,7 @@ class Service:
         self.pictures = Pictures()
         self.trouble: str | None = None
         """Why the trackers could not be made, once that is known."""
+        self.models = Models(self.engines, settings.data / "model.json", settings.tracker, settings.options)
         self.memory = EngineMemory(max_bytes=settings.memory_bytes)
         self._servers = Servers()
         self._unfinished = Unfinished(settings.data / "unfinished")
@@ -73,6 +75,7 @@ class Service:
 
     def close(self) -> None:
         """Stops every job; each says its last message."""
+        self.models.close()
         for queue in (self.errands, self.batches, self.jobs):
             queue.close()
         with self._lock:

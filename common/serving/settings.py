@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast, get_args
 
 from common.errors import UserError
 from common.geometry.supervisely import known_type
@@ -15,6 +16,7 @@ from common.serving.engines import KINDS
 from common.serving.smart_tool import SmartSegmenter
 from common.trackers import registry
 from common.tracking.contract import GeometryKind
+from common.weights.options import DEFAULT, Device, EngineOptions, Precision
 
 MIB = 1024 * 1024
 
@@ -58,7 +60,7 @@ class ServingSettings:
     """How one process runs.
 
     data: folder for videos; private to its owner. task_id: number of the app session on the server. tracker: name of the
-    tracker to use instead of the app's own, "" for that. workers: tracking jobs at once; batch_workers: `/track-api`
+    tracker to use instead of the app's own, "" for that; options: where and how precisely it runs. workers: tracking jobs at once; batch_workers: `/track-api`
     calls at once. cache_bytes: for video files. memory_bytes: for what trackers remember between batches. max_body_bytes:
     of a JSON request; max_upload_bytes: of a request with files. arrays: give `track_async` results as positional arrays.
     head_start_s: how long the trackers may take to be ready before the app answers that they are not.
@@ -68,6 +70,7 @@ class ServingSettings:
     access: Access = field(default_factory=Access)
     task_id: int | None = None
     tracker: str = ""
+    options: EngineOptions = DEFAULT
     workers: int = 2
     batch_workers: int = 4
     cache_bytes: int = 20 * 1024 * MIB
@@ -80,7 +83,7 @@ class ServingSettings:
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> ServingSettings:
         """SERVER_ADDRESS, API_TOKEN, ALLOWED_SERVER_ADDRESSES, TASK_ID, SLY_APP_DATA_DIR or SMART_CACHE_CONTAINER_DIR,
-        TRACKER (or the launch dialog's modal.state.tracker), TRACKING_WORKERS, BATCH_WORKERS, VIDEO_CACHE_MB,
+        TRACKER, DEVICE and PRECISION (or the launch dialog's modal.state.tracker, .device, .precision), TRACKING_WORKERS, BATCH_WORKERS, VIDEO_CACHE_MB,
         TRACKER_MEMORY_MB, MAX_BODY_MB, MAX_UPLOAD_MB, TRACK_ASYNC_FORMAT (object or array).
         Raises `UserError` for a number that is none.
         """
@@ -92,6 +95,10 @@ class ServingSettings:
             Access.from_env(env),
             int(task) if task.isdecimal() else None,
             env.get("TRACKER") or env.get("modal.state.tracker") or env.get("modal.state.modelName") or "",
+            EngineOptions(
+                device=cast(Device, _one_of(env, "DEVICE", get_args(Device))),
+                precision=cast(Precision, _one_of(env, "PRECISION", get_args(Precision))),
+            ),
             _whole(env, "TRACKING_WORKERS", 2),
             _whole(env, "BATCH_WORKERS", 4),
             _whole(env, "VIDEO_CACHE_MB", 20 * 1024) * MIB,
@@ -100,6 +107,14 @@ class ServingSettings:
             _whole(env, "MAX_UPLOAD_MB", 512) * MIB,
             env.get("TRACK_ASYNC_FORMAT", "object") == "array",
         )
+
+
+def _one_of(env: Mapping[str, str], name: str, known: Sequence[str]) -> str:
+    """The first of those known when nothing is set."""
+    text = (env.get(name) or env.get(f"modal.state.{name.lower()}") or known[0]).strip().lower()
+    if text not in known:
+        raise UserError(f"The environment variable {name} must be one of {', '.join(known)}, not {text!r}.")
+    return text
 
 
 def _whole(env: Mapping[str, str], name: str, default: int) -> int:
