@@ -23,10 +23,12 @@ from common.serving.access import Caller
 from common.supervisely_io.records import VideoRecord
 from common.supervisely_io.server import Server
 from common.trackers import registry
-from common.tracking.contract import Exemplar, GeometryKind, Prompt, Tracker
+from common.tracking.contract import Exemplar, GeometryKind, Prompt, Tracker, TrackerCard
 from common.tracking.interpolation import Between, same_sides
 from common.tracking.live import LiveTrack
 from common.tracking.snapshot import pack, unpack
+from common.weights.entries import catalogue
+from common.weights.store import Store
 
 _KINDS: dict[str, GeometryKind] = {
     "rectangle": "box",
@@ -114,17 +116,24 @@ class Engine(Protocol):
 
 
 def trackers_for(kind: str) -> list[tuple[str, str]]:
-    """(name, title) of the trackers in this process that can track a geometry type, the default first."""
+    """(name, title) of the trackers in this process that can track a geometry type now, the default first. Those whose
+    weights are not on this machine are left out."""
     wanted = _KINDS.get(kind)
     cards = [registry.make(name).card for name in registry.names()]
-    found = [(card.name, card.title) for card in cards if wanted in card.geometries]
+    found = [(card.name, card.title) for card in cards if wanted in card.geometries and _usable(card)]
     return sorted(found, key=lambda entry: wanted is None or entry[0] != registry.DEFAULTS.get(wanted))
+
+
+def _usable(card: TrackerCard) -> bool:
+    """Other people's trackers may bring weights that the catalogue does not know; they look after them."""
+    weights = catalogue().entries.get(card.weights) if card.weights else None
+    return weights is None or Store.from_env().status(weights) != "not here"
 
 
 class InProcessEngine:
     """A tracker of the registry, in this process. Every run is a `LiveTrack`: its memory lives as long as the run."""
 
-    def __init__(self, name: str, make: Callable[[str], Tracker] = registry.make) -> None:
+    def __init__(self, name: str, make: Callable[[str], Tracker] = registry.shared) -> None:
         self._name, self._make = name, make
 
     @classmethod

@@ -6,6 +6,7 @@ An entry is a function without arguments, or a class, that makes a `Tracker`. Mo
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
@@ -59,6 +60,12 @@ def make(name: str, options: EngineOptions = DEFAULT) -> Tracker:
         made: Tracker = entry.load()()
         return made
     raise EngineUnavailable(f"There is no tracker named {name!r}. Known trackers: {', '.join(names())}.")
+
+
+@lru_cache(maxsize=16)
+def shared(name: str, options: EngineOptions = DEFAULT) -> Tracker:
+    """As `make`, but one for the whole process: trackers are stateless, and weights are read once."""
+    return make(name, options)
 
 
 def _attribute(where: str) -> Any:
