@@ -78,10 +78,10 @@ def _sequence(network: MixFormer, case: Case) -> Arrays:
     rows: list[tuple[Any, ...]] = []
     for number, image in enumerate(clip[1:]):
         found = run.follow(image, np.ones(1))
-        better = run.accept(image, found, sure, sure)
+        run.accept(image, found, sure, sure)
         detail = found.detail
         crop = [detail["side"][0], *detail["corner"][0]]
-        rows.append((found.boxes[0], detail["logits"][0], detail["predicted"][0], crop, better[0]))
+        rows.append((found.boxes[0], detail["logits"][0], detail["predicted"][0], crop, detail["replaced"][0]))
         if number == 0:
             shown = detail["crops"][0][::4, ::4].copy()
     columns = list(zip(*rows, strict=True))

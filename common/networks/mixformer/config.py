@@ -10,6 +10,7 @@ from typing import Literal
 class MixFormerConfig:
     """kind: which backbone and heads. width, depth, heads, mlp_ratio: of the transformer. template_size, search_size: sides
     of the crops in pixels, multiples of 16. stem_widths, stem_depths: of the two convolutional stages (convmae only).
+    head: channels of the corner head.
     """
 
     kind: Literal["vit", "convmae", "v2"]
@@ -21,6 +22,7 @@ class MixFormerConfig:
     mlp_ratio: int = 4
     stem_widths: tuple[int, int] = (0, 0)
     stem_depths: tuple[int, int] = (0, 0)
+    head: int = 384
 
     @property
     def template_grid(self) -> int:

@@ -50,7 +50,7 @@ class MixFormer(nn.Module):
             self.score_head = TokenScore(config.width)
         else:
             self.backbone = ConvBackbone(config) if config.kind == "convmae" else PlainBackbone(config)
-            self.box_head = CornerHead(config.width)
+            self.box_head = CornerHead(config.width, config.head)
             self.score_branch = ScoreBranch(config.width)
 
     def templates(self, images: Tensor) -> Templates:

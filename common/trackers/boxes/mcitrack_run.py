@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from common.networks.mcitrack import MCITrack
+from common.networks.mcitrack import MCITrack, MCITrackConfig
 from common.networks.vision_layers import to_input
-from common.trackers.boxes.siamese_contract import Found
+from common.trackers.boxes.siamese_contract import Found, Sighting, margins
 from common.trackers.boxes.siamese_crop import (
     Array,
     Bool,
@@ -22,9 +23,14 @@ from common.trackers.boxes.siamese_crop import (
     place_back,
     sides,
 )
+from common.trackers.boxes.siamese_weights import network_of
 from common.trackers.boxes.template_bank import TemplateBank
 from common.video.contract import Image
+from common.weights.loading import load
+from common.weights.options import EngineOptions
 
+_LEAST = 10.0
+"""Published least width and height of a box, pixels."""
 TEMPLATES = 5
 """Templates that the network looks at; the first is always the prompt's."""
 
@@ -58,6 +64,7 @@ class MCITrackProcedure:
         self.angle: Array = tree["angle"]
         self._margin: Array = tree["margin"]
         self._counter: int = tree["counter"]
+        self._fixed: int = tree["fixed"]
         self._used: Crops = tree["used"]
         self._used_boxes: NDArray[np.float32] = tree["used_boxes"]
         self._bank = TemplateBank.from_tree(tree["bank"])
@@ -78,23 +85,23 @@ class MCITrackProcedure:
         boxes: Array,
         angle: Array,
         margin: Array,
-        extra: tuple[Crops, NDArray[np.float32]] | None = None,
+        others: Sequence[Sighting] = (),
     ) -> MCITrackProcedure:
-        """Objects drawn in image. margin: (n,) least width and height of a box. extra: crops (n, k, size, size, 3) of
-        other frames and the objects' boxes in them (n, k, 4), k < 5, that stand in for the first until the templates are
-        renewed.
+        """Objects drawn in image. margin: (n,) least width and height of a box. others: the objects on other frames, at
+        most 3, that stay templates for good beside the first.
         """
         size = network.config.template_size
         crops, inner = template_crops(image, boxes, angle, size, settings.template_factor)
         used, used_boxes = np.repeat(crops[:, None], TEMPLATES, 1), np.repeat(inner[:, None], TEMPLATES, 1)
-        if extra is not None:
-            count = extra[0].shape[1]
-            used[:, TEMPLATES - count :], used_boxes[:, TEMPLATES - count :] = extra
+        for number, other in enumerate(others, 1):
+            seen, within = template_crops(other.image, other.boxes, other.angle, size, settings.template_factor)
+            used[other.known, number], used_boxes[other.known, number] = seen[other.known], within[other.known]
         tree = {
             "boxes": boxes,
             "angle": angle,
             "margin": margin,
             "counter": 0,
+            "fixed": 1 + len(others),
             "used": used,
             "used_boxes": used_boxes,
             "bank": TemplateBank.begin(crops, inner, TEMPLATES, settings.memory_bank).to_tree(),
@@ -138,9 +145,10 @@ class MCITrackProcedure:
             crops = template_crops(image, self.boxes[sure], self.angle[sure], size, settings.template_factor)
             self._bank.add(sure, *crops)
         if self._counter % settings.update_intervals == 0:
+            fixed = self._fixed
             chosen, inner = self._bank.spread(TEMPLATES)
-            self._used = np.concatenate((self._used[:, :1], chosen), 1)
-            self._used_boxes = np.concatenate((self._used_boxes[:, :1], inner), 1)
+            self._used = np.concatenate((self._used[:, :fixed], chosen[:, fixed - 1 :]), 1)
+            self._used_boxes = np.concatenate((self._used_boxes[:, :fixed], inner[:, fixed - 1 :]), 1)
             self._refresh()
 
     @property
@@ -155,6 +163,7 @@ class MCITrackProcedure:
             "angle": self.angle,
             "margin": self._margin,
             "counter": self._counter,
+            "fixed": self._fixed,
             "used": self._used,
             "used_boxes": self._used_boxes,
             "bank": self._bank.to_tree(),
@@ -188,6 +197,31 @@ class MCITrackProcedure:
 
     def _input(self, crops: Crops) -> torch.Tensor:
         return to_input(crops, self._device, next(self._network.parameters()).dtype)
+
+
+class MCITrackEngine:
+    """See `Engine`."""
+
+    def __init__(self, network: MCITrack, settings: MCITrackSettings, device: torch.device) -> None:
+        self._network, self._settings, self._device = network, settings, device
+
+    @classmethod
+    def open(
+        cls, name: str, options: EngineOptions, config: MCITrackConfig, settings: MCITrackSettings
+    ) -> MCITrackEngine:
+        """With the weights of that name. Raises `WeightsMissing`, `WeightsInvalid`."""
+        network = MCITrack(config)
+        device = load(network, name, options, convert=network_of)
+        return cls(network, settings, device)
+
+    def begin(self, image: Image, boxes: Array, angle: Array, others: Sequence[Sighting]) -> MCITrackProcedure:
+        """See `Engine`. Other sightings become templates that stay."""
+        least = margins(boxes, _LEAST)
+        return MCITrackProcedure.begin(self._network, self._settings, self._device, image, boxes, angle, least, others)
+
+    def resume(self, tree: dict[str, Any]) -> MCITrackProcedure:
+        """See `Engine`."""
+        return MCITrackProcedure(self._network, self._settings, tree, self._device)
 
 
 def template_crops(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from common.networks.mixformer import MixFormer, Templates
+from common.networks.mixformer import CONSTANTS, UNUSED, MixFormer, MixFormerConfig, Templates
 from common.networks.vision_layers import to_input
-from common.trackers.boxes.siamese_contract import Found
+from common.trackers.boxes.siamese_contract import Found, Sighting, margins
 from common.trackers.boxes.siamese_crop import (
     Array,
     Bool,
@@ -22,7 +23,13 @@ from common.trackers.boxes.siamese_crop import (
     place_back,
     sides,
 )
+from common.trackers.boxes.siamese_weights import network_of
 from common.video.contract import Image
+from common.weights.loading import load
+from common.weights.options import EngineOptions
+
+_LEAST = 10.0
+"""Published least width and height of a box, pixels."""
 
 
 @dataclass(frozen=True)
@@ -111,13 +118,14 @@ class MixFormerProcedure:
         }
         return Found(boxes, _sigmoid(logits.astype(np.float64)), detail)
 
-    def accept(self, image: Image, found: Found, follow: Bool, learn: Bool) -> Bool:
-        """See `Procedure`. Returns (n,) whose pending template was replaced."""
+    def accept(self, image: Image, found: Found, follow: Bool, learn: Bool) -> None:
+        """See `Procedure`. Notes in detail whose pending template was replaced, bool (n,)."""
         settings = self._settings
         self.boxes = np.where(follow[:, None], found.boxes, self.boxes)
         self._counter += 1
         self._best = self._best * settings.max_score_decay
         better: Bool = learn & (found.score > 0.5) & (found.score > self._best)
+        found.detail["replaced"] = better
         if better.any():
             chosen = self.boxes[better]
             side = sides(chosen, settings.template_factor)
@@ -125,7 +133,6 @@ class MixFormerProcedure:
             self._best = np.where(better, found.score, self._best)
         if self._counter % settings.update_interval == 0:
             self._renew()
-        return better
 
     def to_tree(self) -> dict[str, Any]:
         """See `Procedure`."""
@@ -176,6 +183,37 @@ class MixFormerProcedure:
     def _input(self, crops: Crops) -> torch.Tensor:
         dtype = next(self._network.parameters()).dtype
         return to_input(crops, self._device, dtype)
+
+
+class MixFormerEngine:
+    """See `Engine`."""
+
+    def __init__(self, network: MixFormer, settings: MixFormerSettings, device: torch.device) -> None:
+        self._network, self._settings, self._device = network, settings, device
+
+    @classmethod
+    def open(
+        cls, name: str, options: EngineOptions, config: MixFormerConfig, settings: MixFormerSettings
+    ) -> MixFormerEngine:
+        """With the weights of that name. Raises `WeightsMissing`, `WeightsInvalid`."""
+        network = MixFormer(config)
+        device = load(network, name, options, convert=lambda entries: network_of(entries, UNUSED), constants=CONSTANTS)
+        return cls(network, settings, device)
+
+    def begin(self, image: Image, boxes: Array, angle: Array, others: Sequence[Sighting]) -> MixFormerProcedure:
+        """See `Engine`. Other sightings become templates that stay; who is not in one has the prompt's there."""
+        size, factor = self._network.config.template_size, self._settings.template_factor
+        extra = np.empty((len(boxes), len(others), size, size, 3), np.uint8)
+        for number, other in enumerate(others):
+            seen = crop_around(other.image, other.boxes, other.angle, sides(other.boxes, factor), size)
+            here = crop_around(image, boxes, angle, sides(boxes, factor), size)
+            extra[:, number] = np.where(other.known[:, None, None, None], seen, here)
+        least = margins(boxes, _LEAST)
+        return MixFormerProcedure.begin(self._network, self._settings, self._device, image, boxes, angle, least, extra)
+
+    def resume(self, tree: dict[str, Any]) -> MixFormerProcedure:
+        """See `Engine`."""
+        return MixFormerProcedure(self._network, self._settings, tree, self._device)
 
 
 def _sigmoid(logits: Array) -> Array:

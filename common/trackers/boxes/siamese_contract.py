@@ -6,6 +6,7 @@ nothing of prompts, lost objects or turning; see siamese_run.py for those.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -57,3 +58,27 @@ def margins(boxes: Array, published: float) -> Array:
     """Least width and height (n,) that a box may get: the published one, less for objects drawn smaller than twice it."""
     least: Array = np.clip(0.5 * boxes[:, 2:].min(1, initial=np.inf), 1.0, published)
     return least
+
+
+class Engine(Protocol):
+    """A network with its weights, on its device: makes procedures. Shared by all runs of a tracker, never changed."""
+
+    def begin(self, image: Image, boxes: Array, angle: Array, others: Sequence[Sighting]) -> Procedure:
+        """Objects drawn in image: boxes float64 (n, 4) x, y, width, height before their turn by angle (n,). others: the
+        same objects elsewhere.
+        """
+        ...
+
+    def resume(self, tree: dict[str, Any]) -> Procedure:
+        """From `Procedure.to_tree`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """Objects labelled on another frame. boxes, angle: as in `Engine.begin`; known: (n,) who is labelled there."""
+
+    image: Image
+    boxes: Array
+    angle: Array
+    known: Bool

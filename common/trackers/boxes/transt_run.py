@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,12 +10,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from common.networks.transt import TransT
+from common.networks.transt import TransT, TransTConfig
 from common.networks.vision_layers import to_input
-from common.trackers.boxes.siamese_contract import Found
+from common.trackers.boxes.siamese_contract import Found, Sighting, margins
 from common.trackers.boxes.siamese_crop import Array, Bool, Crops, cut, cut_turned
+from common.trackers.boxes.siamese_weights import network_of
 from common.video.contract import Image
+from common.weights.loading import load
+from common.weights.options import EngineOptions
 
+_LEAST = 10.0
+"""Published least width and height of a box, pixels."""
 _TEMPLATE_CONTEXT = 1.0
 _SEARCH_CONTEXT = 3.0
 
@@ -136,6 +142,29 @@ class TransTProcedure:
 
     def _input(self, crops: Crops) -> torch.Tensor:
         return to_input(crops, self._device, next(self._network.parameters()).dtype)
+
+
+class TransTEngine:
+    """See `Engine`. There is one template: other sightings are of no use."""
+
+    def __init__(self, network: TransT, settings: TransTSettings, device: torch.device) -> None:
+        self._network, self._settings, self._device = network, settings, device
+
+    @classmethod
+    def open(cls, name: str, options: EngineOptions, config: TransTConfig, settings: TransTSettings) -> TransTEngine:
+        """With the weights of that name. Raises `WeightsMissing`, `WeightsInvalid`."""
+        network = TransT(config)
+        device = load(network, name, options, convert=network_of)
+        return cls(network, settings, device)
+
+    def begin(self, image: Image, boxes: Array, angle: Array, others: Sequence[Sighting]) -> TransTProcedure:
+        """See `Engine`."""
+        least = margins(boxes, _LEAST)
+        return TransTProcedure.begin(self._network, self._settings, self._device, image, boxes, angle, least)
+
+    def resume(self, tree: dict[str, Any]) -> TransTProcedure:
+        """See `Engine`."""
+        return TransTProcedure(self._network, self._settings, tree, self._device)
 
 
 def context_sides(pose: Array, context: float, widen: Array | float = 1.0) -> Array:
