@@ -39,6 +39,11 @@ class ResidualBlock(nn.Module):
         return out
 
 
+def joined(g: Tensor, h: Tensor) -> Tensor:
+    """Channels of both, in g's precision and laid out for convolutions: the same bits whatever layout h came in."""
+    return torch.cat([g, h.to(g.dtype)], 1).contiguous(memory_format=torch.channels_last)
+
+
 def _part(conv: nn.Conv2d, features: Tensor, begin: int, end: int | None) -> Tensor:
     """The convolution of input channels begin..end alone; the first part brings the bias."""
     return functional.conv2d(features, conv.weight[:, begin:end], conv.bias if begin == 0 else None, padding=1)
@@ -123,7 +128,7 @@ class SensoryGate(nn.Module):
         self.transform = nn.Conv2d(channels + hidden, 3 * hidden, 3, padding=1)
 
     def forward(self, g: Tensor, h: Tensor) -> Tensor:
-        forget, update, new = self.transform(torch.cat([g, h.to(g.dtype)], 1)).float().chunk(3, 1)
+        forget, update, new = self.transform(joined(g, h)).float().chunk(3, 1)
         update = torch.sigmoid(update)
         return torch.sigmoid(forget) * h * (1 - update) + update * torch.tanh(new)
 

@@ -150,7 +150,8 @@ class MemoryBank:
             )
         self._life[: self._long] += 1
         self._life[work] += 1
-        return out.view(height, width, self.objects, self._channels).permute(2, 3, 0, 1).contiguous()
+        maps = out.view(height, width, self.objects, self._channels).permute(2, 3, 0, 1)
+        return maps.contiguous(memory_format=torch.channels_last)
 
     def keep(self, positions: list[int]) -> None:
         """Forgets all objects of the group but those at the positions."""

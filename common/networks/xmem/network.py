@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from common.networks.xmem.blocks import FusionBlock, SensoryGate, SensoryUpdate, UpBlock
+from common.networks.xmem.blocks import FusionBlock, SensoryGate, SensoryUpdate, UpBlock, joined
 from common.networks.xmem.resnet import Basic, Bottleneck, stage
 
 STRIDE = 16
@@ -131,7 +131,7 @@ class Decoder(nn.Module):
 
     def forward(self, features: Features, readout: Tensor, hidden: Tensor, update: bool) -> tuple[Tensor, Tensor]:
         """Logits (objects, h, w) float32 and the sensory memory, updated where asked for."""
-        g = torch.cat([readout, hidden.to(readout.dtype)], 1) if self.hidden_update is not None else readout
+        g = joined(readout, hidden) if self.hidden_update is not None else readout
         g16 = self.fuser(features.f16, g)
         g8 = self.up_16_8(features.f8, g16)
         g4 = self.up_8_4(features.f4, g8)
@@ -152,6 +152,8 @@ class XMem(nn.Module):
         self.value_encoder = ValueEncoder(self.sizes)
         self.key_proj = KeyProjection(16 * self.sizes.width, self.sizes.key)
         self.decoder = Decoder(self.sizes)
+        # Channels last: convolutions take a tenth to a fifth less time on a CPU.
+        self.to(memory_format=torch.channels_last)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -164,7 +166,7 @@ class XMem(nn.Module):
 
     def encode_picture(self, picture: Tensor) -> Features:
         """picture: (1, 3, h, w), normalised, h and w multiples of 16."""
-        f16, f8, f4 = self.key_encoder(picture)
+        f16, f8, f4 = self.key_encoder(picture.contiguous(memory_format=torch.channels_last))
         key, shrinkage, selection = self.key_proj(f16)
         return Features(key, shrinkage, selection, f16, f8, f4)
 
