@@ -6,11 +6,16 @@ without parameters, so every frame is encoded on its own, however frames are gro
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 CHANNELS = 128
+"""Of the features in the published networks."""
+WIDTHS = (64, 96, 128, 128)
+"""Channels of the four scales in the published networks."""
 
 
 class Residual(nn.Module):
@@ -35,18 +40,19 @@ def _pair(inputs: int, outputs: int, stride: int) -> nn.Sequential:
 
 
 class Encoder(nn.Module):
-    """frames (t, 3, h, w) in -1..1 -> features (t, 128, h // stride, w // stride)."""
+    """frames (t, 3, h, w) in -1..1 -> features (t, channels, h // stride, w // stride)."""
 
-    def __init__(self, stride: int) -> None:
+    def __init__(self, stride: int, channels: int = CHANNELS, widths: Sequence[int] = WIDTHS) -> None:
         super().__init__()
         self.stride = stride
-        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3)
-        self.layer1 = _pair(64, 64, 1)
-        self.layer2 = _pair(64, 96, 2)
-        self.layer3 = _pair(96, 128, 2)
-        self.layer4 = _pair(128, 128, 2)
-        self.conv2 = nn.Conv2d(64 + 96 + 128 + 128, 2 * CHANNELS, 3, padding=1)
-        self.conv3 = nn.Conv2d(2 * CHANNELS, CHANNELS, 1)
+        first, second, third, fourth = widths
+        self.conv1 = nn.Conv2d(3, first, 7, 2, 3)
+        self.layer1 = _pair(first, first, 1)
+        self.layer2 = _pair(first, second, 2)
+        self.layer3 = _pair(second, third, 2)
+        self.layer4 = _pair(third, fourth, 2)
+        self.conv2 = nn.Conv2d(sum(widths), 2 * channels, 3, padding=1)
+        self.conv3 = nn.Conv2d(2 * channels, channels, 1)
 
     def forward(self, frames: Tensor) -> Tensor:
         size = frames.shape[-2] // self.stride, frames.shape[-1] // self.stride

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.networks.cotracker.encoder import Encoder
+from common.networks.cotracker.encoder import CHANNELS, WIDTHS, Encoder
 from common.networks.cotracker.update import Perceptron, UpdateFormer
 
 OCTAVES = 10
@@ -36,6 +36,8 @@ class Config:
     correlation: int = 256
     depth: int = 3
     iterations: int = 6
+    channels: int = CHANNELS
+    encoder: tuple[int, ...] = WIDTHS
 
     @property
     def inputs(self) -> int:
@@ -60,7 +62,7 @@ class CoTracker(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.fnet = Encoder(config.stride)
+        self.fnet = Encoder(config.stride, config.channels, config.encoder)
         self.updateformer = UpdateFormer(config.inputs, config.width, 8, config.depth, config.virtual)
         side = 2 * config.radius + 1
         self.corr_mlp = Perceptron(side**4, config.hidden, config.correlation, "none")

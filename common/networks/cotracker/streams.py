@@ -44,15 +44,11 @@ class Stream:
         self.network, self.size, self.window, self.step, self.pad = network, size, window, step, pad
         config = network.config
         self.device = network.time_emb.device
-        height, width = size
-        self._scale = torch.tensor(
-            [(config.resolution[1] - 1) / max(width - 1, 1), (config.resolution[0] - 1) / max(height - 1, 1)],
-            device=self.device,
-        )
+        self._scale = _scale(network, size, self.device)
         side = (2 * config.radius + 1) ** 2
         self.asked = torch.zeros(0, dtype=torch.long)
         self.start = torch.zeros(0, 2, device=self.device)
-        self.support = torch.zeros(0, config.levels, side, 128, device=self.device)
+        self.support = torch.zeros(0, config.levels, side, config.channels, device=self.device)
         self.frames: list[Frame] = []
         self.first = 0
         """Number of the window's first frame."""
@@ -63,13 +59,14 @@ class Stream:
 
     def encode(self, image: NDArray[np.uint8]) -> Frame:
         """An image (h, w, 3) uint8, resized and encoded."""
-        frame = torch.from_numpy(np.ascontiguousarray(image)).to(self.device).movedim(-1, 0).float()
+        frame = torch.from_numpy(np.array(image)).to(self.device).movedim(-1, 0).float()
         picture = F.interpolate(frame[None], self.network.config.resolution, mode="bilinear", align_corners=True)
         return Frame(picture[0], self.network.encode(picture))
 
-    def cells(self, xy: Tensor) -> Tensor:
-        """Positions on the given frames (n, 2) in cells."""
-        return xy.to(self.device) * self._scale / self.network.config.stride
+    def cells(self, xy: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """Positions (n, 2) on pictures of that size, by default that of the frames, in cells."""
+        scale = self._scale if size is None else _scale(self.network, size, self.device)
+        return xy.to(self.device) * scale / self.network.config.stride
 
     def add(self, xy: Tensor, frames: Tensor | None = None) -> None:
         """Points at xy (n, 2) on the frames of those numbers, (n,), by default on the first."""
@@ -165,6 +162,12 @@ class Stream:
         self.first, self.fresh = saved["counters"]
         before: Sequence[NDArray[np.float32]] | None = saved["before"]
         self.before = None if before is None else Tracks(*(torch.from_numpy(v).to(self.device) for v in before))
+
+
+def _scale(network: CoTracker, size: tuple[int, int], device: torch.device) -> Tensor:
+    """Of x and y, from pictures of that size to the network's; their corner pixels' centres lie on each other."""
+    (height, width), (to_height, to_width) = size, network.config.resolution
+    return torch.tensor([(to_width - 1) / max(width - 1, 1), (to_height - 1) / max(height - 1, 1)], device=device)
 
 
 def _frames(tracks: Tracks, part: slice) -> Tracks:

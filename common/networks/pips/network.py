@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from common.networks.cotracker.encoder import CHANNELS, Encoder
+from common.networks.cotracker.encoder import CHANNELS, WIDTHS, Encoder
 from common.networks.pips.correlation import CORRELATIONS, correlate
 
 WAVES = 64
@@ -27,6 +27,8 @@ class Config:
     iterations: int = 6
     width: int = 512
     depth: int = 12
+    channels: int = CHANNELS
+    encoder: tuple[int, ...] = WIDTHS
 
 
 @dataclass(frozen=True)
@@ -83,11 +85,12 @@ class Pips(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.fnet = Encoder(config.stride)
-        self.delta_block = Mixer(config, CHANNELS + CORRELATIONS + 3 * WAVES + 3, CHANNELS + 2)
-        self.norm = nn.GroupNorm(1, CHANNELS)
-        self.ffeat_updater = nn.Sequential(nn.Linear(CHANNELS, CHANNELS), nn.GELU())
-        self.vis_predictor = nn.Sequential(nn.Linear(CHANNELS, 1))
+        channels = config.channels
+        self.fnet = Encoder(config.stride, channels, config.encoder)
+        self.delta_block = Mixer(config, channels + CORRELATIONS + 3 * WAVES + 3, channels + 2)
+        self.norm = nn.GroupNorm(1, channels)
+        self.ffeat_updater = nn.Sequential(nn.Linear(channels, channels), nn.GELU())
+        self.vis_predictor = nn.Sequential(nn.Linear(channels, 1))
 
     def encode(self, frames: Tensor) -> Tensor:
         """Frames (t, 3, h, w) of values 0..255 -> features (t, 128, h', w')."""
@@ -110,7 +113,7 @@ class Pips(nn.Module):
             found = correlate(levels, features, xy)
             moved = _waves(torch.cat([xy - xy[:1], times], -1))
             update = self.delta_block(torch.cat([features, found, moved], -1).transpose(0, 1)).transpose(0, 1)
-            change = self.norm(update[..., 2:].reshape(-1, CHANNELS))
+            change = self.norm(update[..., 2:].reshape(-1, self.config.channels))
             features = features + self.ffeat_updater(change).view_as(features)
             xy = torch.cat([start[None], (xy + update[..., :2])[1:]])
             steps.append(xy)

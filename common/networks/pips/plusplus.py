@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.networks.cotracker.encoder import CHANNELS, Encoder
+from common.networks.cotracker.encoder import CHANNELS, WIDTHS, Encoder
 from common.networks.pips.correlation import CORRELATIONS, correlate, read
 
 LAGS = (2, 4)
@@ -27,6 +27,8 @@ class Config:
     stride: int = 8
     iterations: int = 16
     widths: tuple[int, ...] = (128, 128, 256, 256, 512, 512, 1024, 1024)
+    channels: int = CHANNELS
+    encoder: tuple[int, ...] = WIDTHS
 
 
 @dataclass(frozen=True)
@@ -110,10 +112,10 @@ class PipsPlusPlus(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.fnet = Encoder(config.stride)
+        self.fnet = Encoder(config.stride, config.channels, config.encoder)
         inputs = (1 + len(LAGS)) * CORRELATIONS + CHANNELS + 2
         self.delta_block = Refiner(inputs, config.widths)
-        self.norm = nn.GroupNorm(1, CHANNELS)  # in the checkpoint, never used
+        self.norm = nn.GroupNorm(1, config.channels)  # in the checkpoint, never used
 
     def encode(self, frames: Tensor) -> Tensor:
         """Frames (t, 3, h, w) of values 0..255 -> features (t, 128, h', w')."""

@@ -34,7 +34,7 @@ class Found:
 
 def picture(image: NDArray[np.uint8], size: tuple[int, int], device: torch.device) -> Tensor:
     """An image (h, w, 3) uint8, resized to (height, width): (3, height, width) of values 0..255."""
-    frame = torch.from_numpy(np.ascontiguousarray(image)).to(device).movedim(-1, 0).float()[None]
+    frame = torch.from_numpy(np.array(image)).to(device).movedim(-1, 0).float()[None]
     if frame.shape[-2:] != size:
         frame = F.interpolate(frame, size, mode="bilinear", align_corners=False)
     return frame[0]
@@ -61,7 +61,7 @@ class PipsStream:
     ) -> None:
         self.network, self._on_window = network, on_window
         self.device = network.norm.weight.device
-        self.looks = torch.zeros(0, 128, device=self.device)
+        self.looks = torch.zeros(0, network.config.channels, device=self.device)
         self.levels: list[list[Tensor]] = []
         self.first = 0
         """Number of the oldest frame that is kept."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-STEM = 64
-GROUPS = ((64, 1), (128, 2), (256, 2), (256, 1))
-"""Channels and stride of the four groups of two blocks. The second gives the fine map, the last one the coarse map."""
+STRIDES = (1, 2, 2, 1)
+"""Of the four groups of two blocks. The second gives the fine map, the last one the coarse map."""
+
+Channels = tuple[int, int, int, int]
 
 
 class Block(nn.Module):
@@ -49,14 +50,14 @@ class Group(nn.Module):
 
 
 class ResNet(nn.Module):
-    """frames (t, 3, h, w) in -1..1 -> fine map (t, 128, h/4, w/4) and coarse map (t, 256, h/8, w/8)."""
+    """frames (t, 3, h, w) in -1..1 -> fine map (t, channels[1], h/4, w/4) and coarse map (t, channels[3], h/8, w/8)."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: Channels) -> None:
         super().__init__()
-        self.initial_conv = nn.Conv2d(3, STEM, 7, 2, bias=False)
-        inputs = [STEM, *(channels for channels, _ in GROUPS)]
+        self.initial_conv = nn.Conv2d(3, channels[0], 7, 2, bias=False)
+        inputs = (channels[0], *channels[:-1])
         self.block_groups = nn.ModuleList(
-            [Group(before, channels, stride) for before, (channels, stride) in zip(inputs, GROUPS, strict=False)]
+            [Group(before, after, stride) for before, after, stride in zip(inputs, channels, STRIDES, strict=True)]
         )
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
@@ -69,7 +70,7 @@ class ResNet(nn.Module):
 class ExtraConv(nn.Module):
     """A norm over channels, then a residual pair of 3x3 convolutions. The residual starts at the normalised map."""
 
-    def __init__(self, channels: int = 256, widening: int = 4) -> None:
+    def __init__(self, channels: int, widening: int = 4) -> None:
         super().__init__()
         self.layer_norm = nn.LayerNorm(channels)
         self.conv = nn.Conv2d(channels, channels * widening, 3, padding=1)
@@ -82,11 +83,11 @@ class ExtraConv(nn.Module):
 
 
 class ExtraConvs(nn.Module):
-    """BootsTAPIR's additional layers on the coarse map (t, 256, h, w)."""
+    """BootsTAPIR's additional layers on the coarse map (t, channels, h, w)."""
 
-    def __init__(self, layers: int = 5) -> None:
+    def __init__(self, channels: int, layers: int = 5) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList([ExtraConv() for _ in range(layers)])
+        self.blocks = nn.ModuleList([ExtraConv(channels) for _ in range(layers)])
 
     def forward(self, x: Tensor) -> Tensor:
         for block in self.blocks:

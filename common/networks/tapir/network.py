@@ -15,10 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.networks.tapir.backbone import ExtraConvs, ResNet
+from common.networks.tapir.backbone import Channels, ExtraConvs, ResNet
 from common.networks.tapir.mixer import Context, Mixer
 
-FINE, COARSE = 128, 256
 PATCH = 7
 NEAR = 5
 """Cells around the best match that count in its position."""
@@ -31,7 +30,8 @@ Size = tuple[int, int]
 class Config:
     """pyramid_level: coarse maps beside the first, each half as large. initial: size of the picture in which points are
     matched, the unit of positions inside the network. temperature: of the matching's softmax; it is not in the checkpoint:
-    10 is what BootsTAPIR was trained with, 20 TAPIR. blocks, width: of the mixer; other values are for tests."""
+    10 is what BootsTAPIR was trained with, 20 TAPIR. blocks, width: of the mixer; channels: of the encoder; others than
+    the published values are for tests."""
 
     causal: bool = True
     extra_convs: bool = True
@@ -41,6 +41,17 @@ class Config:
     width: int = 512
     temperature: float = 10.0
     initial: Size = (256, 256)
+    channels: Channels = (64, 128, 256, 256)
+
+    @property
+    def fine(self) -> int:
+        """Channels of the fine map."""
+        return self.channels[1]
+
+    @property
+    def coarse(self) -> int:
+        """Channels of the coarse map."""
+        return self.channels[3]
 
 
 @dataclass(frozen=True)
@@ -94,8 +105,8 @@ class Tapir(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.resnet_torch = ResNet()
-        self.extra_convs = ExtraConvs() if config.extra_convs else None
+        self.resnet_torch = ResNet(config.channels)
+        self.extra_convs = ExtraConvs(config.coarse) if config.extra_convs else None
         self.torch_cost_volume_track_mods = nn.ModuleDict(
             {
                 "hid1": nn.Conv2d(1, 16, 3, padding=1),
@@ -105,7 +116,7 @@ class Tapir(nn.Module):
                 "occ_out": nn.Linear(16, 2),
             }
         )
-        state = 4 + FINE + COARSE
+        state = 4 + config.fine + config.coarse
         correlations = (config.pyramid_level + 2) * PATCH**2
         self.torch_pips_mixer = Mixer(state + correlations, state, config.causal, config.blocks, config.width)
 
@@ -221,9 +232,10 @@ class Tapir(nn.Module):
     ) -> tuple[Guess, Tensor, Context]:
         """One iteration. features: (n, t, 384), what the points look like in each frame, fine and coarse."""
         initial_h, initial_w = self.config.initial
+        fine = self.config.fine
         correlations = []
         for level, grid in enumerate(pyramid):
-            look = features[..., :FINE] if level == 0 else features[..., FINE:]
+            look = features[..., :fine] if level == 0 else features[..., fine:]
             h, w = grid.shape[-2:]
             scale = torch.tensor([w / initial_w, h / initial_h], device=grid.device)
             correlations.append(_correlate(grid, guess.xy * scale, look))

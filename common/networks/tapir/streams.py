@@ -23,7 +23,7 @@ Arrays = list[NDArray[np.float32]]
 
 def picture(image: NDArray[np.uint8], device: torch.device) -> Tensor:
     """(h, w, 3) uint8 RGB -> (3, h, w) in -1..1."""
-    return torch.from_numpy(np.ascontiguousarray(image)).to(device).movedim(-1, 0).float() / 255 * 2 - 1
+    return torch.from_numpy(np.array(image)).to(device).movedim(-1, 0).float() / 255 * 2 - 1
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ class Stream:
 
     def picture(self, image: NDArray[np.uint8]) -> Tensor:
         """An image (h, w, 3) uint8, resized, in -1..1: (3, height, width)."""
-        frame = torch.from_numpy(np.ascontiguousarray(image)).to(self.device).movedim(-1, 0).float()[None]
+        frame = torch.from_numpy(np.array(image)).to(self.device).movedim(-1, 0).float()[None]
         if frame.shape[-2:] != self.size:
             frame = F.interpolate(frame, self.size, mode="bilinear", align_corners=False)
         return frame[0] / 127.5 - 1

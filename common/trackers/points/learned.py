@@ -9,4 +9,10 @@ LEARNED: dict[str, str] = {
     "bootstapir-online-512": "common.trackers.points.tapir:make",
     "bootstapir": "common.trackers.points.tapir:make",
     "tapir": "common.trackers.points.tapir:make",
+    "cotracker3-online": "common.trackers.points.cotracker:make",
+    "cotracker3-offline": "common.trackers.points.cotracker:make",
+    "tapnextpp": "common.trackers.points.tapnext:make",
+    "tapnextpp-512": "common.trackers.points.tapnext:make",
+    "pips": "common.trackers.points.pips:make",
+    "pips2": "common.trackers.points.pips:make",
 }

@@ -16,7 +16,16 @@ from tests.common.trackers.points.networks import CHECKS_WITHOUT_TRAINING, one_t
 def small(causal: bool) -> NetworkTracker:
     """The same classes, quick enough for hundreds of frames."""
     network = Tapir(
-        Config(causal=causal, extra_convs=False, iterations=1, blocks=2, width=16, pyramid_level=0, initial=(16, 16))
+        Config(
+            causal=causal,
+            extra_convs=False,
+            iterations=1,
+            blocks=2,
+            width=16,
+            channels=(8, 8, 8, 8),
+            pyramid_level=0,
+            initial=(16, 16),
+        )
     )
     seeded(network)
     name = "bootstapir-online" if causal else "bootstapir"
