@@ -1,0 +1,297 @@
+"""One video's predictions on disk: rows, and a snapshot to go on from, in one transaction; killed anywhere, it continues.
+
+SQLite in write-ahead mode. Rows and the snapshot that has seen exactly those rows are stored together, so a job that was
+killed repeats a few seconds of work and writes nothing twice.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.association.contract import Affine, Tracks
+from common.detection.contract import DetectorCard, Finds
+from common.errors import OutputUnusable
+from common.geometry import codec
+from common.geometry.types import Geometry
+from common.prediction.pipeline import Part
+
+SAVE_EVERY_S = 2.0
+"""A killed job repeats at most about this much work, or one batch."""
+
+_SCHEMA = """
+CREATE TABLE job (
+    id INTEGER PRIMARY KEY CHECK (id = 1), fingerprint TEXT NOT NULL, seconds REAL NOT NULL DEFAULT 0,
+    next INTEGER NOT NULL DEFAULT 0, state BLOB, done INTEGER NOT NULL DEFAULT 0, about TEXT, damage TEXT,
+    lost INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE rows (
+    frame INTEGER NOT NULL, id INTEGER NOT NULL, x1 REAL NOT NULL, y1 REAL NOT NULL, x2 REAL NOT NULL, y2 REAL NOT NULL,
+    score REAL NOT NULL, class INTEGER NOT NULL, row INTEGER NOT NULL, turned BLOB, PRIMARY KEY (frame, id)
+) WITHOUT ROWID;
+CREATE TABLE geometry (
+    frame INTEGER NOT NULL, row INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (frame, row)
+) WITHOUT ROWID;
+CREATE TABLE motions (frame INTEGER PRIMARY KEY, affine BLOB NOT NULL);
+CREATE TABLE looks (id INTEGER PRIMARY KEY, total BLOB NOT NULL, count INTEGER NOT NULL);
+"""
+_COLUMNS = "frame, id, x1, y1, x2, y2, score, class, row, turned"
+_AT_ONCE = 50_000
+
+
+class Journal:
+    """Use as a context manager. fingerprint: of the job (video, settings); another job's journal is discarded."""
+
+    def __init__(self, path: Path, fingerprint: str) -> None:
+        self._folder = path.parent
+        self.resumed = False
+        self._started = self._saved = time.monotonic()
+        self._pending: list[Part] = []
+        self._damage: list[str] = []
+        with self._storing():
+            self._db = self._open(path, fingerprint)
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._db.close()
+
+    # -- writing ---------------------------------------------------------------------------------------------------------
+
+    def describe(self, card: DetectorCard) -> None:
+        """What the rows' classes and geometries mean; known once the detector's weights were read."""
+        about = {
+            "classes": card.classes,
+            "finds": card.finds,
+            "keypoints": card.keypoints,
+            "bones": card.bones,
+            "detector": card.title,
+        }
+        with self._storing():
+            self._db.execute("UPDATE job SET about = ?", (json.dumps(about),))
+            self._db.commit()
+
+    def add(self, part: Part) -> None:
+        """Is on disk with the next `save`."""
+        self._pending.append(part)
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to save."""
+        return time.monotonic() - self._saved >= SAVE_EVERY_S
+
+    def save(self, next_frame: int, state: bytes | None, *, done: bool = False) -> None:
+        """Everything added, and where to go on, at once. done: the video is through."""
+        with self._storing():
+            for part in self._pending:
+                self._write(part)
+            if self._damage:
+                noted = (self._damage[0], len(self._damage))
+                self._db.execute("UPDATE job SET damage = COALESCE(damage, ?), lost = lost + ?", noted)
+            now = time.monotonic()
+            self._db.execute(
+                "UPDATE job SET next = ?, state = ?, done = ?, seconds = seconds + ?",
+                (next_frame, state, done, now - self._started),
+            )
+            self._db.commit()
+        self._pending.clear()
+        self._damage.clear()
+        self._started = now
+        self._saved = time.monotonic()
+
+    def note_damage(self, what: str) -> None:
+        """A frame that cannot be had; is on disk with the next `save`."""
+        self._damage.append(what)
+
+    def _write(self, part: Part) -> None:
+        tracks, db = part.tracks, self._db
+        turned: Sequence[bytes | None] = [None] * len(tracks)
+        if tracks.oriented is not None:
+            turned = [row.astype("<f4").tobytes() for row in tracks.oriented]
+        columns = [tracks.frames, tracks.ids, *tracks.xyxy.T.astype(np.float64), tracks.scores.astype(np.float64)]
+        lists = [column.tolist() for column in (*columns, tracks.classes, tracks.rows)]
+        db.executemany(
+            f"REPLACE INTO rows ({_COLUMNS}) VALUES ({','.join('?' * 10)})", zip(*lists, turned, strict=True)
+        )
+        db.executemany(
+            "REPLACE INTO geometry VALUES (?, ?, ?)", ((f, r, data) for (f, r), data in part.geometry.items())
+        )
+        db.executemany(
+            "REPLACE INTO motions VALUES (?, ?)", ((f, m.astype("<f8").tobytes()) for f, m in part.motions.items())
+        )
+        for identity, (total, count) in part.looks.items():
+            known = db.execute("SELECT total, count FROM looks WHERE id = ?", (identity,)).fetchone()
+            if known is not None:
+                total, count = total + np.frombuffer(known[0], "<f4"), count + known[1]
+            db.execute("REPLACE INTO looks VALUES (?, ?, ?)", (identity, total.astype("<f4").tobytes(), count))
+
+    # -- reading ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def next_frame(self) -> int:
+        return int(self._job("next"))
+
+    @property
+    def state(self) -> bytes | None:
+        found: bytes | None = self._job("state")
+        return found
+
+    @property
+    def done(self) -> bool:
+        return bool(self._job("done"))
+
+    @property
+    def seconds(self) -> float:
+        """Spent on prediction so far, over all starts."""
+        return float(self._job("seconds"))
+
+    @property
+    def damage(self) -> str | None:
+        """A sentence about frames that could not be had."""
+        first, lost = self._job("damage"), int(self._job("lost"))
+        return None if first is None else f"{first} Frames that could not be read: {lost}."
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(self._about.get("classes", ()))
+
+    @property
+    def finds(self) -> Finds:
+        found: Finds = self._about.get("finds", "box")
+        return found
+
+    @property
+    def skeleton(self) -> tuple[tuple[str, ...], tuple[tuple[int, int], ...]]:
+        """Names of the keypoints, and the bones between them."""
+        bones = tuple((int(a), int(b)) for a, b in self._about.get("bones", ()))
+        return tuple(self._about.get("keypoints", ())), bones
+
+    @property
+    def detector(self) -> str:
+        return str(self._about.get("detector", ""))
+
+    def tracks(self) -> Tracks:
+        """All rows: 60 bytes a box."""
+        parts = list(self._chunks())
+        return Tracks.joined(parts)
+
+    def frames(self) -> Iterator[Tracks]:
+        """Frame by frame; frames without rows are left out. Memory: some thousand rows."""
+        rest: Tracks | None = None
+        for chunk in self._chunks():
+            whole = chunk if rest is None else Tracks.joined([rest, chunk])
+            starts = np.flatnonzero(np.diff(whole.frames)) + 1
+            pieces = np.split(np.arange(len(whole)), starts)
+            for piece in pieces[:-1]:
+                yield whole.keep(piece)
+            rest = whole.keep(pieces[-1])
+        if rest is not None:
+            yield rest
+
+    def geometries(self, frame: int) -> dict[int, Geometry]:
+        """Masks or keypoints of a frame by row of its detections."""
+        found = self._db.execute("SELECT row, data FROM geometry WHERE frame = ?", (frame,))
+        return {int(row): codec.decode(data) for row, data in found}
+
+    def motions(self) -> dict[int, Affine]:
+        found = self._db.execute("SELECT frame, affine FROM motions ORDER BY frame")
+        return {int(frame): np.frombuffer(data, "<f8").reshape(2, 3) for frame, data in found}
+
+    def looks(self) -> dict[int, NDArray[np.float32]]:
+        """Unit vectors by identity."""
+        found = {}
+        for identity, data, _ in self._db.execute("SELECT id, total, count FROM looks"):
+            vector = np.frombuffer(data, "<f4")
+            length = float(np.linalg.norm(vector))
+            if length > 1e-6:
+                found[int(identity)] = np.asarray(vector / length, np.float32)
+        return found
+
+    def identities(self) -> list[tuple[int, int, int, int, int]]:
+        """(id, class, first frame, last frame, boxes) by id; the class as voted by score over the whole video."""
+        votes = "SELECT id, class, SUM(score) AS v FROM rows GROUP BY id, class ORDER BY id, v DESC, class"
+        chosen: dict[int, int] = {}
+        for identity, label, _ in self._db.execute(votes):
+            chosen.setdefault(int(identity), int(label))
+        spans = self._db.execute("SELECT id, MIN(frame), MAX(frame), COUNT(*) FROM rows GROUP BY id ORDER BY id")
+        return [(int(i), chosen[int(i)], int(first), int(last), int(n)) for i, first, last, n in spans]
+
+    def _chunks(self) -> Iterator[Tracks]:
+        cursor = self._db.execute(f"SELECT {_COLUMNS} FROM rows ORDER BY frame, id")
+        while rows := cursor.fetchmany(_AT_ONCE):
+            numbers = np.array([row[:9] for row in rows], np.float64)
+            turned = None
+            if rows[0][9] is not None:
+                turned = np.frombuffer(b"".join(row[9] for row in rows), "<f4").reshape(-1, 5)
+            whole = numbers[:, [0, 1, 7, 8]].astype(np.int64)
+            yield Tracks(
+                whole[:, 0],
+                whole[:, 1],
+                numbers[:, 2:6].astype(np.float32),
+                numbers[:, 6].astype(np.float32),
+                whole[:, 2],
+                whole[:, 3],
+                turned,
+            )
+
+    @property
+    def _about(self) -> Mapping[str, Any]:
+        text = self._job("about")
+        found: Mapping[str, Any] = {} if text is None else json.loads(text)
+        return found
+
+    def _job(self, column: str) -> Any:
+        return self._db.execute(f"SELECT {column} FROM job").fetchone()[0]
+
+    # -- the file --------------------------------------------------------------------------------------------------------
+
+    def _open(self, path: Path, fingerprint: str) -> sqlite3.Connection:
+        if path.exists():
+            try:
+                db = connect(path)
+                (found,) = db.execute("SELECT fingerprint FROM job").fetchone() or (None,)
+                if found == fingerprint:
+                    self.resumed = True
+                    return db
+                db.close()
+            except sqlite3.DatabaseError as error:
+                if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+                    raise
+            for leftover in path.parent.glob(path.name + "*"):
+                leftover.unlink()
+        db = connect(path)
+        db.executescript("BEGIN;" + _SCHEMA)
+        db.execute("INSERT INTO job (id, fingerprint) VALUES (1, ?)", (fingerprint,))
+        db.commit()
+        return db
+
+    @contextmanager
+    def _storing(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            busy = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
+            why = "another run is writing there; wait for it, or choose another folder" if busy else f"{error}"
+            raise OutputUnusable(f"The results cannot be written to {self._folder}: {why}.") from error
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A database that one process uses: two runs of one job would write through each other."""
+    db = sqlite3.connect(path, timeout=1)
+    db.execute("PRAGMA locking_mode = EXCLUSIVE")
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = NORMAL")
+    db.execute("PRAGMA cache_size = -2000")
+    return db
