@@ -64,7 +64,7 @@ def parse_json(text: str | bytes, what: str) -> dict[str, Any]:
 
 @asynccontextmanager
 async def read_form(request: Request, max_bytes: int) -> AsyncIterator[tuple[str, list[BinaryIO]]]:
-    """The `settings` text and the files of a multipart request, in order; files beyond a megabyte wait on disk and are
+    """The `settings` (or `state`) text and the files of a multipart request, in order; files beyond a megabyte wait on disk and are
     gone after the block. Raises `Rejected`."""
     _announced(request, max_bytes)
     received = 0
@@ -85,7 +85,9 @@ async def read_form(request: Request, max_bytes: int) -> AsyncIterator[tuple[str
         raise Rejected("The request broke off.") from error
     async with _closing(form):
         files = [part for name in ("files", "files[]") for part in form.getlist(name) if isinstance(part, UploadFile)]
-        settings = form.get("settings", "{}")
+        settings = form.get("state", "{}")  # callers of detectors name it so
+        if settings in ("", "{}"):
+            settings = form.get("settings", "{}")
         if isinstance(settings, UploadFile):
             raise Rejected("The part `settings` must be text.")
         if not files:

@@ -19,7 +19,7 @@ from common.weights.options import SEEDED, EngineOptions
 from tests.contract.detectors import DETECTOR_CHECKS, gives_sound_detections_for_every_picture, pictures, same
 
 transformers = pytest.importorskip("transformers")
-import torch
+import torch  # noqa: E402
 
 SMALLER = {
     "rtdetrv2-r18": {"num_queries": 20, "decoder_layers": 2, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64},

@@ -1,0 +1,38 @@
+"""A picture from an address that a request names: https to public machines only, of a bounded size."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from pathlib import Path
+
+from common.errors import Interrupted, UserError, WeightsInvalid, WeightsMissing
+from common.serving.intake import decode
+from common.serving.replies import Rejected
+from common.video.contract import Image
+from common.weights.transfer import Rules, fetch
+
+RULES = Rules(waits_s=(0.5,), timeout_s=20.0)
+
+
+def fetched_picture(url: str, max_bytes: int, stop: threading.Event, rules: Rules = RULES) -> Image:
+    """RGB uint8 (H, W, 3). Raises `Rejected` when there is no picture to be had, `Interrupted` once stop is set."""
+    given_up = threading.Event()
+
+    def told(done: int, _: int | None) -> None:
+        if done > max_bytes or stop.is_set():
+            given_up.set()
+
+    with tempfile.TemporaryDirectory(prefix="picture-") as folder:
+        part = Path(folder) / "picture"
+        try:
+            fetch(url, part, rules, None, told, given_up)
+        except Interrupted as error:
+            if stop.is_set():
+                raise
+            raise Rejected(f"The picture at that address is larger than {max_bytes} bytes.", 413) from error
+        except (WeightsMissing, WeightsInvalid) as error:
+            raise Rejected(f"The picture cannot be fetched: {error}") from error
+        except UserError as error:
+            raise Rejected(str(error), 502) from error
+        return decode(part.read_bytes(), "The picture at that address")
