@@ -15,7 +15,8 @@ from common.association import registry
 from common.association.camera import text as camera_text
 from common.association.contract import Affine, Tracks
 from common.association.offline.repair import RepairSettings, repair
-from common.association.reid.descriptor import describe
+from common.association.reid.bank import LooksBank
+from common.association.reid.descriptor import ALIKE, describe
 from common.association.settings import Settings, Timing
 from common.errors import FrameUnreadable, OutputUnusable, UserError
 from common.evaluation import mot_text
@@ -61,11 +62,12 @@ def associate(
     _writable(out, detections, camera_motion)
     step = _step(rows)
     first = int(rows.frame.min(initial=1)) if step > 1 else 1
-    settings = replace(Settings(), timing=Timing(first, step, rate), camera="none" if source is None else "flow")
+    settings = Settings(timing=Timing(first, step, rate), camera="none" if source is None else "flow", alike=ALIKE)
     engine = registry.make(tracker, settings)
     scores = _scores(rows, detections)
     motions = {} if camera_motion is None else camera_text.read(camera_motion)
-    found = []
+    found: list[Tracks] = []
+    bank = LooksBank()
     with Reporter(quiet) as reporter:
         last = max(rows.frames, 1)
         if source is not None and last > source.info.frames:
@@ -79,11 +81,18 @@ def associate(
                 if motions and work.frame > first:
                     camera = camera_text.between(motions, work.frame - 1 - step, work.frame - 1)
                 found.append(engine.update(seen, work.image, frame=work.frame, camera=camera))
+                bank.add(found[-1], work.frame, seen)
                 stage.advance()
         found.append(engine.flush())
         tracks = Tracks.joined(found)
         if not no_repair:
-            done = repair(tracks, RepairSettings(fps=rate or 30.0, step=step), size=wh, motions=_one_based(motions))
+            done = repair(
+                tracks,
+                RepairSettings(fps=rate or 30.0, step=step),
+                size=wh,
+                motions=_one_based(motions),
+                looks=bank.looks() or None,
+            )
             tracks = done.tracks
             reporter.say(done.summary())
     _write(out, tracks, labelled=bool((rows.label >= 0).any()))
@@ -155,8 +164,9 @@ def _writable(out: Path, *inputs: Path | None) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
         if out.is_dir():
             raise OutputUnusable(f"{out} is a folder; --out is the name of a text file.")
-        with out.open("a"):
-            pass
+        draft = _draft(out)
+        draft.touch()
+        draft.unlink()
     except OSError as error:
         raise OutputUnusable(f"{out} cannot be written: {error.strerror or error}.") from None
 
@@ -164,7 +174,7 @@ def _writable(out: Path, *inputs: Path | None) -> None:
 def _write(out: Path, tracks: Tracks, labelled: bool) -> None:
     """frame, id, x, y, w, h, score, class, visible; the class as in the detections, 1 where they have none. Written beside
     and then put in place, so that a file is whole or not there."""
-    draft = out.with_name(out.name + ".part")
+    draft = _draft(out)
     with draft.open("w", encoding="utf-8") as file:
         for frame, identity, (x1, y1, x2, y2), score, label in zip(
             tracks.frames.tolist(),
@@ -177,3 +187,7 @@ def _write(out: Path, tracks: Tracks, labelled: bool) -> None:
             kind = label if labelled else 1
             file.write(f"{frame},{identity},{x1:.2f},{y1:.2f},{x2 - x1:.2f},{y2 - y1:.2f},{score:.4f},{kind},1\n")
     draft.replace(out)
+
+
+def _draft(out: Path) -> Path:
+    return out.with_name(out.name + ".part")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import lap
 import numpy as np
 from numpy.typing import NDArray
-
-import lap
 
 Int = NDArray[np.int64]
 

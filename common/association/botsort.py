@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from common.association import masks
 from common.association.assignment import assign
 from common.association.contract import Float
 from common.association.online import OnlineAssociator, Pairs
-from common.association.overlap import iou, turned
 from common.association.seen import Bool, Seen
 
 
@@ -21,12 +19,11 @@ class BotSort(OnlineAssociator):
 
     name = "botsort"
 
-    def _match(self, seen: Seen, free: Bool, ticks: float) -> Pairs:
+    def _match(self, seen: Seen, overlap: Float, free: Bool, ticks: float) -> Pairs:
         tracks, s = self._tracks, self._settings
         if not len(tracks) or not len(seen):
             nobody = np.zeros(0, np.int64)
             return nobody, nobody
-        overlap = self._overlap(seen)
         cost = 1 - overlap * seen.scores + self._of_another_class(seen)
         sure = tracks.ids > 0
         open_rows, open_columns = free.copy(), np.ones(len(seen), bool)
@@ -44,30 +41,14 @@ class BotSort(OnlineAssociator):
         round_of(sure, seen.good, first, s.match)
         just_lost = tracks.gap <= ticks + 1e-9
         doubtful = ~seen.good
+        plain = cost + overlap * (seen.scores - 1)
         if doubtful.any():
-            round_of(sure & just_lost, doubtful, cost + overlap * (seen.scores - 1), s.match_low)
+            round_of(sure & just_lost, doubtful, plain, s.match_low)
         round_of(~sure, seen.good, cost, s.match_new)
+        if doubtful.any():
+            round_of(~sure, doubtful, plain, s.match_low)
         rows, columns = np.concatenate([p[0] for p in found]), np.concatenate([p[1] for p in found])
         return rows, columns
-
-    def _overlap(self, seen: Seen) -> Float:
-        """float64 (tracks, detections). Boxes are slack by what their prediction is less sure than that of an object seen
-        in every tick."""
-        tracks, s = self._tracks, self._settings
-        motion = tracks.motion
-        if seen.oriented is not None:
-            return turned(motion.pos, tracks.angle, seen.boxes, seen.angle)
-        size2 = motion.pos[:, 2:3] * motion.pos[:, 3:4]
-        usual = (s.motion.position**2 + s.motion.measurement**2) * size2
-        margin = s.slack * np.sqrt(np.maximum(motion.pp[:, :2] - usual, 0))
-        np.minimum(margin, motion.pos[:, 2:] / 2, out=margin)
-        xyxy = motion.xyxy()
-        overlap = iou(xyxy, seen.xyxy, margin)
-        if seen.grid.shape[1]:
-            shaped = tracks.grid.any((1, 2))[:, None] & seen.grid.any((1, 2))
-            fine = masks.overlap(xyxy, tracks.grid, seen.xyxy, seen.grid, shaped & (overlap > 0))
-            overlap = np.where(shaped, (overlap + fine) / 2, overlap)
-        return overlap
 
     def _of_another_class(self, seen: Seen) -> Float:
         """Extra cost float64 (tracks, detections): the share of the track's votes that went to other classes."""
@@ -82,6 +63,6 @@ class BotSort(OnlineAssociator):
         """Half the cosine distance where looks and places are near, else 1 (BoT-SORT, section 3.3)."""
         tracks, s = self._tracks, self._settings
         distance = 0.5 * (1 - tracks.looks.astype(np.float64) @ seen.looks.T.astype(np.float64))
-        known = tracks.looks.any(1)[:, None] & seen.looks.any(1)
+        known = np.any(tracks.looks, axis=1)[:, None] & seen.looks.any(1)
         far = (overlap < 1 - s.near) | (distance > s.alike) | ~known
         return np.where(far, 1.0, distance)

@@ -27,7 +27,7 @@ class DeepSort(BotSort):
 
     name = "deepsort"
 
-    def _match(self, seen: Seen, free: Bool, ticks: float) -> Pairs:
+    def _match(self, seen: Seen, overlap: Float, free: Bool, ticks: float) -> Pairs:
         tracks, s = self._tracks, self._settings
         nobody = np.zeros(0, np.int64)
         if not len(tracks) or not len(seen):
@@ -50,7 +50,7 @@ class DeepSort(BotSort):
             for age in np.unique(np.minimum(lost[sure], CASCADES)).tolist():
                 round_of(sure & (np.minimum(lost, CASCADES) == age), cost, s.alike)
         recent = tracks.gap <= ticks + 1e-9
-        overlap_cost = 1 - self._overlap(seen) + another
+        overlap_cost = 1 - overlap + another
         known = tracks.looks.any(1) if seen.looks.shape[1] else np.zeros(len(tracks), bool)
         round_of(~sure | recent | ~known, overlap_cost, s.match_new)
         return np.concatenate([p[0] for p in found]), np.concatenate([p[1] for p in found])
@@ -60,5 +60,5 @@ class DeepSort(BotSort):
         tracks = self._tracks
         distance = 0.5 * (1 - tracks.looks.astype(np.float64) @ seen.looks.T.astype(np.float64))
         far = kalman.mahalanobis(tracks.motion, seen.boxes, self._settings.motion.measurement) > GATE
-        unknown = ~(tracks.looks.any(1)[:, None] & seen.looks.any(1))
+        unknown = ~(np.any(tracks.looks, axis=1)[:, None] & seen.looks.any(1))
         return np.where(far | unknown, np.inf, distance)

@@ -7,16 +7,16 @@ nothing grows with the number of updates: given-up tracks are gone, and identiti
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from common.association import kalman
+from common.association import kalman, masks
 from common.association.assignment import assign
 from common.association.camera.motion import CameraMotion
 from common.association.clock import Clock
 from common.association.contract import Affine, Float, Given, Int, Tracks
-from common.association.overlap import iou
+from common.association.overlap import iou, turned
 from common.association.seen import Bool, Seen, prepare
 from common.association.settings import TICKS_PER_S, Settings
 from common.association.table import Table
@@ -29,6 +29,8 @@ Pairs = tuple[Int, Int]
 
 _HUMAN_DEVIATION = 0.01
 _LOOKS_MEMORY = 0.9
+_CROWD = 5
+"""Objects that must agree before it is the camera that moved."""
 
 
 class OnlineAssociator(ABC):
@@ -46,11 +48,12 @@ class OnlineAssociator(ABC):
 
     @property
     def lookback(self) -> int:
-        return self._settings.confirm - 1
+        return self._settings.backfill - 1
 
     @abstractmethod
-    def _match(self, seen: Seen, free: Bool, ticks: float) -> Pairs:
-        """Who is whom. free: bool (tracks,), those that may be matched. ticks: since the last update."""
+    def _match(self, seen: Seen, overlap: Float, free: Bool, ticks: float) -> Pairs:
+        """Who is whom. overlap: float64 (tracks, detections), 0..1. free: bool (tracks,), those that may be matched. ticks:
+        since the last update."""
 
     def update(
         self,
@@ -77,8 +80,14 @@ class OnlineAssociator(ABC):
             seen = self._follow_people(given, seen)
             tracks = self._tracks
         tracks.room(int(seen.classes.max(initial=0)) + 1, seen.looks.shape[1], seen.grid.shape[1])
+        overlap = self._overlap(seen)
+        if camera is None:
+            shift = self._common_shift(seen, overlap, ticks)
+            if shift.any():
+                tracks.motion.pos[:, :2] += shift
+                overlap = self._overlap(seen)
         free = ~(tracks.human & (tracks.gap == 0))
-        rows, columns = self._match(seen, free, ticks)
+        rows, columns = self._match(seen, overlap, free, ticks)
         self._take(rows, columns, seen)
         out = self._given_out(rows, columns, seen)
         self._give_up()
@@ -87,10 +96,50 @@ class OnlineAssociator(ABC):
         born = self._begin(seen, left)
         return Tracks.joined([out, born]) if len(born) else out
 
+    def _overlap(self, seen: Seen) -> Float:
+        """float64 (tracks, detections). Boxes are slack by what their prediction is less sure than that of an object seen
+        in every tick."""
+        tracks, s = self._tracks, self._settings
+        motion = tracks.motion
+        if seen.oriented is not None:
+            return turned(motion.pos, tracks.angle, seen.boxes, seen.angle)
+        size2 = motion.pos[:, 2:3] * motion.pos[:, 3:4]
+        usual = (s.motion.position**2 + s.motion.measurement**2) * size2
+        margin = s.slack * np.sqrt(np.maximum(motion.pp[:, :2] - usual, 0))
+        np.minimum(margin, motion.pos[:, 2:] / 2, out=margin)
+        xyxy = motion.xyxy()
+        overlap = iou(xyxy, seen.xyxy, margin)
+        if seen.grid.shape[1]:
+            shaped = np.any(tracks.grid, axis=(1, 2))[:, None] & seen.grid.any((1, 2))
+            fine = masks.overlap(xyxy, tracks.grid, seen.xyxy, seen.grid, shaped & (overlap > 0))
+            overlap = np.where(shaped, (overlap + fine) / 2, overlap)
+        return overlap
+
+    def _common_shift(self, seen: Seen, overlap: Float, ticks: float) -> Float:
+        """How far nearly everything is from where it was expected, float64 (2,): a camera that nobody measured has moved.
+        0 unless the shift stands out of what the objects do each on their own."""
+        tracks = self._tracks
+        still = np.zeros(2)
+        rows = np.flatnonzero((tracks.ids > 0) & (tracks.gap <= ticks + 1e-9))
+        columns = np.flatnonzero(seen.good)
+        if min(len(rows), len(columns)) < _CROWD:
+            return still
+        pos = tracks.motion.pos[rows]
+        best, mutual = _mutual(overlap[np.ix_(rows, columns)])
+        if np.count_nonzero(mutual) < 0.5 * min(len(rows), len(columns)):  # a jump: look further
+            best, mutual = _mutual(iou(tracks.motion.xyxy()[rows], seen.xyxy[columns], 0.25 * pos[:, 2:]))
+        if np.count_nonzero(mutual) < _CROWD:
+            return still
+        off = (seen.boxes[columns[best]] - pos)[mutual, :2]
+        shift = np.median(off, 0)
+        spread = 1.4826 * np.median(np.abs(off - shift), 0)
+        doubt = 1.2533 * spread / np.sqrt(len(off))  # deviation of a median
+        return np.where(np.abs(shift) > 3 * doubt, shift, 0.0)
+
     def flush(self) -> Tracks:
         """See `Associator.flush`."""
         tracks = self._tracks
-        unsure = np.flatnonzero((tracks.ids == 0) & (tracks.gap == 0))
+        unsure = np.flatnonzero((tracks.ids == 0) & (tracks.gap == 0) & tracks.ripe)
         out = self._confirm(unsure)
         self._tracks = self._empty()
         return out
@@ -133,6 +182,7 @@ class OnlineAssociator(ABC):
         tracks.gap[rows] = 0
         tracks.hits[rows] += 1
         tracks.score[rows] = score
+        tracks.ripe[rows] |= seen.births[columns]
         tracks.votes[rows, seen.classes[columns]] += score
         tracks.angle[rows] = seen.angle[columns]
         tracks.human[rows] = deviation is not None
@@ -141,7 +191,7 @@ class OnlineAssociator(ABC):
         if seen.looks.shape[1]:
             self._remember_looks(rows, seen.looks[columns], score)
 
-    def _remember_looks(self, rows: Int, looks: Float, score: Float) -> None:
+    def _remember_looks(self, rows: Int, looks: NDArray[np.float32], score: Float) -> None:
         """A running mean on the sphere; good detections count more (Maggiolino et al. 2023, Deep OC-SORT)."""
         known = self._tracks.looks[rows]
         high = self._settings.thresholds.high
@@ -158,7 +208,7 @@ class OnlineAssociator(ABC):
         sure = tracks.ids[rows] > 0
         fresh, fresh_columns = rows[~sure], columns[~sure]
         self._wait(fresh, fresh_columns, seen)
-        late = self._confirm(fresh[tracks.hits[fresh] >= self._settings.confirm])
+        late = self._confirm(fresh[tracks.ripe[fresh] & (tracks.hits[fresh] >= self._settings.confirm)])
         rows, columns = rows[sure], columns[sure]
         # The filtered box: half the jitter of the detector's. A turned one is given as found, its hull with it.
         where = tracks.motion.keep(rows).xyxy() if seen.oriented is None else seen.xyxy[columns]
@@ -177,7 +227,12 @@ class OnlineAssociator(ABC):
         tracks = self._tracks
         if not len(rows):
             return
-        slot = tracks.hits[rows] - 1
+        full = rows[tracks.waits[rows] == tracks.waiting.shape[1]]
+        tracks.waiting[full] = np.roll(tracks.waiting[full], -1, 1)  # the oldest one is forgotten
+        tracks.waiting_boxes[full] = np.roll(tracks.waiting_boxes[full], -1, 1)
+        tracks.waits[full] -= 1
+        slot = tracks.waits[rows]
+        tracks.waits[rows] += 1
         tracks.waiting[rows, slot, 0] = self._clock.frame or 0
         tracks.waiting[rows, slot, 1] = seen.rows[columns]
         tracks.waiting[rows, slot, 2] = seen.classes[columns]
@@ -195,7 +250,7 @@ class OnlineAssociator(ABC):
         rows = rows[np.lexsort((rows, tracks.born[rows]))]
         tracks.ids[rows] = self._next_id + np.arange(len(rows))
         self._next_id += len(rows)
-        which, slot = np.nonzero(np.arange(tracks.waiting.shape[1]) < tracks.hits[rows][:, None])
+        which, slot = np.nonzero(np.arange(tracks.waiting.shape[1]) < tracks.waits[rows][:, None])
         waited, boxes = tracks.waiting[rows[which], slot], tracks.waiting_boxes[rows[which], slot]
         turned = bool((waited[:, 2] >> 40).all())
         return Tracks(
@@ -209,8 +264,9 @@ class OnlineAssociator(ABC):
         ).ordered()
 
     def _begin(self, seen: Seen, left: Bool) -> Tracks:
-        """New tracks from good detections that belong to nobody and double nobody."""
-        columns = np.flatnonzero(left & seen.births)
+        """New tracks from good detections that belong to nobody and double nobody. One that is not good enough for a birth is
+        given out, from there on, once a better one follows."""
+        columns = np.flatnonzero(left & seen.good)
         tracks = self._tracks
         if len(columns) and len(tracks):
             here = tracks.motion.xyxy()[tracks.gap == 0]
@@ -224,7 +280,7 @@ class OnlineAssociator(ABC):
         rows = np.arange(first, first + len(columns))
         self._take_new(rows, columns, seen)
         self._wait(rows, columns, seen)
-        return self._confirm(rows[self._tracks.hits[rows] >= self._settings.confirm])
+        return self._confirm(rows[self._tracks.ripe[rows]]) if self._settings.confirm == 1 else Tracks()
 
     def _without_doubles(self, columns: Int, seen: Seen) -> Int:
         """The better one of two births in one place (a detector in two minds about the class)."""
@@ -233,7 +289,7 @@ class OnlineAssociator(ABC):
         return columns if not close.any() else columns[~close.any(0)]
 
     def _add(self, seen: Seen, columns: Int) -> None:
-        new = Table.rows(kalman.born(seen.boxes[columns], self._settings.motion), self._settings.confirm)
+        new = Table.rows(kalman.born(seen.boxes[columns], self._settings.motion), self._settings.backfill)
         new.born[:] = self._updates
         new.room(int(seen.classes[columns].max(initial=0)) + 1, seen.looks.shape[1], seen.grid.shape[1])
         self._tracks = self._tracks.joined(new)
@@ -242,6 +298,7 @@ class OnlineAssociator(ABC):
         tracks = self._tracks
         tracks.hits[rows] = 1
         tracks.score[rows] = seen.scores[columns]
+        tracks.ripe[rows] = seen.births[columns]
         tracks.votes[rows, seen.classes[columns]] += seen.scores[columns]
         tracks.angle[rows] = seen.angle[columns]
         if seen.grid.shape[1]:
@@ -322,9 +379,12 @@ class OnlineAssociator(ABC):
 
     def _empty(self) -> Table:
         nothing = kalman.born(np.zeros((0, 4)), self._settings.motion)
-        return Table.rows(nothing, self._settings.confirm)
+        return Table.rows(nothing, self._settings.backfill)
 
 
-def with_timing(settings: Settings, start: int = 0, step: int = 1, fps: float = 0.0) -> Settings:
-    """The same settings for these frames."""
-    return replace(settings, timing=replace(settings.timing, start=start, step=step, fps=fps))
+def _mutual(near: Float) -> tuple[Int, Bool]:
+    """The best column of each row, and whether the row is its best one too, and good enough."""
+    best = near.argmax(1)
+    rows = np.arange(len(near))
+    both: Bool = (near.argmax(0)[best] == rows) & (near[rows, best] > 0.3)
+    return best, both

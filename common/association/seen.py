@@ -40,9 +40,20 @@ class Seen:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def keep(self, index: NDArray[np.generic]) -> Seen:
-        columns = {name: None if column is None else column[index] for name, column in vars(self).items()}
-        return Seen(**columns)
+    def keep(self, index: Int) -> Seen:
+        return Seen(
+            self.rows[index],
+            self.boxes[index],
+            self.xyxy[index],
+            self.scores[index],
+            self.classes[index],
+            self.good[index],
+            self.births[index],
+            self.looks[index],
+            self.grid[index],
+            self.angle[index],
+            None if self.oriented is None else self.oriented[index],
+        )
 
 
 def prepare(detections: Detections, settings: Settings) -> Seen:

@@ -45,7 +45,8 @@ class Settings:
     """Of BoT-SORT; ByteTrack and DeepSORT use those that concern them.
 
     thresholds: for all classes but those in `per_class` (class index -> its own). confirm: detections that make a track
-    sure; raised: fewer false tracks, and those shorter than that are lost. patience_s: seconds that a lost track waits
+    sure; raised: fewer false tracks, and those shorter than that are lost. backfill: frames before that which are given out
+    at most once it is sure. patience_s: seconds that a lost track waits
     for its object; raised: longer occlusions are bridged, at more wrong identities. match, match_low, match_new: largest
     cost (1 - overlap, weighted) of the rounds against good detections, against doubtful ones, and of unsure tracks;
     raised: larger jumps are followed, at more wrong identities. slack: how many deviations of the predicted place count
@@ -58,8 +59,9 @@ class Settings:
     thresholds: Thresholds = Thresholds()
     per_class: Mapping[int, Thresholds] = field(default_factory=dict)
     timing: Timing = Timing()
-    motion: MotionModel = MotionModel()
+    motion: MotionModel = field(default_factory=MotionModel)
     confirm: int = 2
+    backfill: int = 8
     patience_s: float = 1.0
     match: float = 0.8
     match_low: float = 0.5
@@ -73,8 +75,10 @@ class Settings:
     first_id: int = 1
 
     def __post_init__(self) -> None:
-        if self.confirm < 1 or self.first_id < 1:
-            raise ValueError("a track is sure after 1 detection or more, and identities count from 1 or more")
+        if not 1 <= self.confirm <= self.backfill or self.first_id < 1:
+            raise ValueError(
+                "a track is sure after 1 detection or more, at most as many as are kept, and identities count from 1 or more"
+            )
 
     def limits(self, classes: NDArray[np.int64]) -> tuple[NDArray[np.float64], ...]:
         """high, low and birth for detections of these classes, float64 (n,) each."""

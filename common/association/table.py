@@ -22,8 +22,8 @@ class Table:
     hits: int64, how often seen. born: int64, number of the update. score: float64, of the last detection. votes: float64
     (n, classes), summed scores. looks: float32 (n, d) or (n, 0), unit vectors, 0 = none yet. angle: float64, radians.
     grid: bool (n, GRID, GRID) or (n, 0, 0), the last mask in its box. human: bool, last seen in what a person labelled.
-    waiting: int64 (n, k, 3), rows not given out yet as frame, row, class; waiting_boxes: float32 (n, k, 10), xyxy, score
-    and the turned box; the first `hits` of them count.
+    ripe: bool, once seen well enough for a birth. waiting: int64 (n, k, 3), rows not given out yet as frame, row, class;
+    waiting_boxes: float32 (n, k, 10), xyxy, score and the turned box; the first `waits` of them count.
     """
 
     motion: Motion
@@ -37,6 +37,8 @@ class Table:
     angle: Float
     grid: NDArray[np.bool_]
     human: NDArray[np.bool_]
+    ripe: NDArray[np.bool_]
+    waits: Int
     waiting: Int
     waiting_boxes: NDArray[np.float32]
 
@@ -59,6 +61,8 @@ class Table:
             np.zeros(n),
             np.zeros((n, 0, 0), bool),
             np.zeros(n, bool),
+            np.zeros(n, bool),
+            np.zeros(n, np.int64),
             np.zeros((n, waiting, 3), np.int64),
             np.zeros((n, waiting, 10), np.float32),
         )

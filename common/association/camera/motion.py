@@ -137,7 +137,9 @@ def common_motion(start: NDArray[np.floating], end: NDArray[np.floating], tolera
     a, b = np.asarray(start, np.float64), np.asarray(end, np.float64)
     for _ in range(4):
         off = np.hypot(*(a @ found[:, :2].T + found[:, 2] - b).T)
-        reach = max(3 * 1.4826 * float(np.median(off[off < 2 * tolerance])) if (off < 2 * tolerance).any() else 0.0, 0.1)
+        reach = max(
+            3 * 1.4826 * float(np.median(off[off < 2 * tolerance])) if (off < 2 * tolerance).any() else 0.0, 0.1
+        )
         weight = np.maximum(1 - (off / (1.5 * reach)) ** 2, 0) ** 2
         if np.count_nonzero(weight) < LEAST_POINTS:
             break
@@ -158,7 +160,7 @@ def similarity(a: Array, b: Array, weight: Array) -> Array:
 
 
 def _orb(last: Gray, now: Gray, tolerance: float) -> Array | None:
-    finder = cv2.ORB_create(nfeatures=600, fastThreshold=12)
+    finder = cv2.ORB.create(nfeatures=600, fastThreshold=12)
     points, words = finder.detectAndCompute(last, None)
     there, there_words = finder.detectAndCompute(now, None)
     if words is None or there_words is None or min(len(words), len(there_words)) < LEAST_POINTS:

@@ -18,6 +18,9 @@ from common.association.assignment import assign
 from common.association.contract import Float, Int
 from common.association.offline.tracklets import Camera, Pieces, warped
 
+LOOKS_BONUS = 1.0
+"""What the same looks speak for a link; other looks speak against it without bound."""
+
 
 @dataclass(frozen=True)
 class LinkSettings:
@@ -30,9 +33,9 @@ class LinkSettings:
     place: float = 0.2
     drift: float = 0.5
     size: float = 0.15
-    limit: float = 4.0
+    limit: float = 2.0
     unsure: float = 9.0
-    margin: float = 1.0
+    margin: float = 3.0
     looks: float = 0.1
     fastest: float = 4.0
 
@@ -136,6 +139,6 @@ def _looks(found: Pieces, i: Int, j: Int, s: LinkSettings, looks: Mapping[int, N
     """0 where looks are not known for both."""
     width = len(next(iter(looks.values()), np.zeros(1)))
     table = np.array([looks.get(int(identity), np.zeros(width)) for identity in found.ids]).reshape(-1, width)
-    known = table.any(1)
+    known = np.any(table, axis=1)
     distance = 0.5 * (1 - (table[i] * table[j]).sum(1))
-    return np.where(known[i] & known[j], (distance / s.looks) ** 2 / 2, 0.0)
+    return np.where(known[i] & known[j], (distance / s.looks) ** 2 / 2 - LOOKS_BONUS, 0.0)

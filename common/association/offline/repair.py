@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,13 +26,13 @@ class RepairSettings:
 
     fps: float = 30.0
     step: int = 1
-    link: LinkSettings = LinkSettings()
+    link: LinkSettings = field(default_factory=LinkSettings)
     window_s: float = 0.5
     fill_s: float = 1.5
     covered: float = 0.3
     flicker_s: float = 0.2
     flicker_score: float = 0.7
-    smooth_s: float = 0.06
+    smooth_s: float = 0.1
     split: float = 0.8
     keep: frozenset[int] = frozenset()
 
@@ -70,11 +70,16 @@ def repair(
 def _judged(found: Pieces, links: Links, s: RepairSettings) -> tuple[list[Decision], list[Suggestion]]:
     decisions, suggestions = [], []
     for before, after, cost, sure, why in zip(
-        links.before.tolist(), links.after.tolist(), links.cost.tolist(), links.sure.tolist(), links.reasons, strict=True
+        links.before.tolist(),
+        links.after.tolist(),
+        links.cost.tolist(),
+        links.sure.tolist(),
+        links.reasons,
+        strict=True,
     ):
         ids = (int(found.ids[before]), int(found.ids[after]))
         score = float(1 / (1 + np.exp(cost - s.link.limit)))
-        if sure and not (ids[1] in s.keep):
+        if sure and ids[1] not in s.keep:
             gap = (int(found.last[before]) + 1, int(found.first[after]) - 1)
             decisions.append(Decision("link", ids, gap, score, why))
         else:
@@ -183,7 +188,10 @@ def _filled(tracks: Tracks, s: RepairSettings, camera: Camera) -> tuple[Tracks, 
             )
             if (last - first) / s.fps > s.fill_s:
                 hidden = np.array(
-                    [_covered(box, tracks, at_frame.get(int(f)), identity) for f, box in zip(missing, between, strict=True)]
+                    [
+                        _covered(box, tracks, at_frame.get(int(f)), identity)
+                        for f, box in zip(missing, between, strict=True)
+                    ]
                 )
                 chosen = hidden >= s.covered
                 missing, share, between = missing[chosen], share[chosen], between[chosen]

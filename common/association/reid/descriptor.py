@@ -19,7 +19,7 @@ _HUES, _SATURATIONS, _LEVELS = 8, 3, 8
 _BINS = _HUES * _SATURATIONS + _LEVELS
 DIMENSIONS = _BANDS * _BINS
 
-ALIKE = 0.15
+ALIKE = 0.07
 """Half the cosine distance up to which two descriptors are likely of one object."""
 
 
@@ -60,5 +60,7 @@ def _histograms(hsv: NDArray[np.int64]) -> NDArray[np.float32]:
     found = np.bincount(chroma.ravel(), (weight * colour * 2).ravel(), size)
     found += np.bincount(light.ravel(), weight.ravel(), size)
     found = np.sqrt(found.reshape(n, DIMENSIONS))
-    unit: NDArray[np.float32] = (found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9)).astype(np.float32)
+    unit: NDArray[np.float32] = (found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9)).astype(
+        np.float32
+    )
     return unit
