@@ -484,3 +484,36 @@ def test_missing_weights_are_said_and_it_lives(served: Served, tmp_path: Path, m
     assert client.get("/livez").status_code == 200
     assert client.post("/get_model_meta", json={}).status_code == 503
     assert "fastestdet" in registry.names()
+
+
+@pytest.mark.slow
+def test_an_instance_starts_it_and_the_sdk_finds_it(
+    tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole way: config.json, entrypoint, supervisor, session token, the SDK's clients - with the detector it comes
+    with, which finds nobody in this clip."""
+    from apps.detector.main import CONFIG
+    from apps.workbench.settings import Settings
+    from apps.workbench.specs import read_spec
+    from tests.apps.workbench.harness import Running, free_port
+
+    root = CONFIG.parents[2]
+    with Running(
+        Settings(tmp_path / "data", port=free_port()), (read_spec(CONFIG.parent, root),), ("detector",)
+    ) as served:
+        stage, api = Stage(served, clip), served.api
+        [task] = api.task.get_list(1)
+        wait_until(lambda: api.task.get_info_by_id(task["id"])["status"] == "started", 90)
+        assert api.task.is_ready(task["id"])
+        assert Session(api, task["id"]).get_session_info()["tracking_on_videos_support"]
+        model = ModelAPI(api, task["id"])
+        assert model.get_classes() == ["person"] and model.get_tracking_settings()
+        session = model.predict_detached(video_id=stage.video.id, tracking=True, start_frame=2, num_frames=3)
+        assert [p.frame_index for p in session] == [2, 3, 4]
+        assert (
+            sly.VideoAnnotation.from_json(session.final_result["video_ann"], session.model_meta).frames_count == FRAMES
+        )
+        track = new_track()
+        context = {"videoId": stage.video.id, "trackId": track, "startFrameIndex": 0, "framesCount": 2}
+        assert api.task.send_request(task["id"], "tracking_by_detection", {}, context=context)["message"]
+        stage.wait_final(track)
