@@ -223,7 +223,7 @@ class CutieEngine:
 
     @torch.inference_mode()
     def load(self, tree: Mapping[str, Any]) -> None:
-        """What `save` gave, into a fresh engine of the same making."""
+        """What `save` gave, into a fresh engine of the same making. Raises ValueError where it does not fit."""
         core, device = self._core, self._device
         memory, ids = core.memory, [int(i) for i in tree["objects"]]
         if ids:
@@ -231,6 +231,9 @@ class CutieEngine:
         core.curr_ti, core.last_mem_ti = tree["time"]
         memory.engaged = tree["grid"] is not None
         if tree["grid"] is not None:
+            sizes = [*(side // 16 for side in self._frame.padded), self._network.key_dim, self._network.value_dim]
+            if list(tree["grid"]) != sizes:
+                raise ValueError("the snapshot was made for pictures, or by a network, of another size")
             memory.H, memory.W, memory.CK, memory.CV = tree["grid"]
         if tree["last"] is not None:
             core.last_mask = _tensor(tree["last"], device)

@@ -67,7 +67,7 @@ class VosRun:
     def save(self) -> bytes:
         """Bounded snapshot: what the memory holds, at 480p at most about 75 MB per object."""
         tree = {"keys": self._keys, "size": list(self._frame.size), "working": list(self._frame.working)}
-        return pack({**tree, "engine": self._engine.save()})
+        return pack({**tree, "made_by": type(self._engine).__module__, "engine": self._engine.save()})
 
 
 def begin(
@@ -95,9 +95,12 @@ def resume(build: Build, state: bytes) -> VosRun:
     try:
         (height, width), (rows, columns) = tree["size"], tree["working"]
         frame, keys, saved = Frame((height, width), (rows, columns)), list(tree["keys"]), tree["engine"]
+        made_by = tree["made_by"]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"not a snapshot of this tracker: {error!r}") from error
     engine = build(frame)
+    if made_by != type(engine).__module__:
+        raise ValueError(f"not a snapshot of this tracker but of {made_by}")
     engine.load(saved)
     return VosRun(engine, frame, keys)
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from common.errors import WeightsMissing
+from common.errors import EngineUnavailable, WeightsMissing
 from common.geometry.types import Mask
 from common.networks.seeding import fill
 from common.networks.xmem.pictures import Frame
@@ -20,6 +20,7 @@ from common.trackers.masks.cutie_engine import CutieEngine, CutieSettings
 from common.trackers.masks.cutie_network import build, constants, convert
 from common.trackers.masks.xmem_maps import VosSettings
 from common.tracking.contract import Exemplar, Prompt
+from common.tracking.snapshot import pack, unpack
 from common.weights.options import EngineOptions
 from common.weights.store import FOLDER, MIRROR
 from tests.contract.checks import CHECKS
@@ -197,6 +198,16 @@ def test_single_object_checkpoints_get_a_channel():
     assert made["pixel_fuser.sensory_compress.weight"].shape == (256, 258, 1, 1)
 
 
+@pytest.mark.parametrize(
+    "spoil", [lambda tree: {}, lambda tree: {**tree, "made_by": "another"}, lambda tree: {**tree, "working": [48, 48]}]
+)
+def test_snapshots_that_do_not_fit_are_refused(spoil):
+    images, drawn = clip(3, 10, 96, 72, 2), prompts(scene(3, 10, 96, 72, 2).truth(0), "mask")
+    state = pack(spoil(unpack(tiny().start(images[0], drawn).save())))
+    with pytest.raises(ValueError, match="snapshot"):
+        tiny().load(state)
+
+
 def test_missing_weights_are_told_with_the_command(tmp_path, monkeypatch):
     monkeypatch.setenv(FOLDER, str(tmp_path))
     monkeypatch.delenv(MIRROR, raising=False)
@@ -208,3 +219,10 @@ def test_missing_weights_are_told_with_the_command(tmp_path, monkeypatch):
 def test_choosing_it_does_not_load_torch():
     code = "import sys; from common.trackers.registry import make; make('cutie').card; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_missing_package_is_told_with_the_command(monkeypatch):
+    for name in ("cutie", "cutie.model"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(EngineUnavailable, match="pip install rf-cutie"):
+        build(TINY)

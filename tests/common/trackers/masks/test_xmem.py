@@ -16,6 +16,7 @@ from common.networks.xmem.network import Sizes, XMem
 from common.trackers.masks.xmem import XMemTracker
 from common.trackers.masks.xmem_maps import VosSettings
 from common.tracking.contract import Exemplar, Prompt
+from common.tracking.snapshot import pack, unpack
 from common.weights.options import EngineOptions
 from common.weights.store import FOLDER, MIRROR
 from tests.contract.checks import CHECKS
@@ -105,6 +106,16 @@ def test_a_checkpoint_of_that_layout_is_read(tmp_path):
     images, drawn = clip(3, 10, 96, 72, 2), prompts(scene(3, 10, 96, 72, 2).truth(0), "mask")
     from_file = XMemTracker("xmem", EngineOptions(str(tmp_path / "XMem.pth"), "cpu"), None, TINY)
     assert fingerprint(play(from_file, images, drawn)) == fingerprint(play(tiny(), images, drawn))
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda tree: {}, lambda tree: {**tree, "made_by": "another"}, lambda tree: {**tree, "working": [48, 48]}]
+)
+def test_snapshots_that_do_not_fit_are_refused(spoil):
+    images, drawn = clip(3, 10, 96, 72, 2), prompts(scene(3, 10, 96, 72, 2).truth(0), "mask")
+    state = pack(spoil(unpack(tiny().start(images[0], drawn).save())))
+    with pytest.raises(ValueError, match="snapshot"):
+        tiny().load(state)
 
 
 def test_missing_weights_are_told_with_the_command(tmp_path, monkeypatch):
