@@ -11,8 +11,9 @@ from PIL import Image as PilImage
 from torch import Tensor
 from torch.nn import functional
 
-MEAN = (0.485, 0.456, 0.406)
-DEVIATION = (0.229, 0.224, 0.225)
+# of ImageNet
+_MEAN = torch.tensor((0.485, 0.456, 0.406))[:, None, None]
+_DEVIATION = torch.tensor((0.229, 0.224, 0.225))[:, None, None]
 
 BACKGROUND, FOREGROUND, TOP_LEFT, BOTTOM_RIGHT = 0, 1, 2, 3
 
@@ -43,8 +44,7 @@ def pixels(image: NDArray[np.uint8], size: int) -> Tensor:
     """float32 (1, 3, size, size). image: RGB uint8 (H, W, 3); its aspect is not kept."""
     resized = PilImage.fromarray(np.ascontiguousarray(image)).resize((size, size))
     tensor = torch.from_numpy(np.array(resized)).permute(2, 0, 1).float().div_(255)
-    mean, deviation = torch.tensor(MEAN)[:, None, None], torch.tensor(DEVIATION)[:, None, None]
-    return tensor.sub_(mean).div_(deviation)[None]
+    return tensor.sub_(_MEAN).div_(_DEVIATION)[None]
 
 
 def mask_input(mask: NDArray[np.bool_], size: int) -> Tensor:

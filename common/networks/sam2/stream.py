@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -44,6 +45,15 @@ class Stream:
     @property
     def pointers(self) -> int:
         return int(self.model.config.max_object_pointers_in_encoder) - 1
+
+    @cached_property
+    def positions(self) -> Tensor:
+        """Where the tokens of every memory lie, (N, c)."""
+        side = tuple(self.model.backbone_feature_sizes[-1])
+        code: Tensor = self.model.memory_encoder.position_encoding(
+            torch.Size((1, self.model.mem_dim, *side)), self.device, torch.float32
+        )
+        return code.flatten(2)[0].T
 
     def see(self, image: NDArray[np.uint8]) -> Features:
         """image: RGB uint8 (H, W, 3)."""
@@ -98,7 +108,7 @@ class Stream:
         model, config = self.model, self.model.config
         size = [4 * side for side in model.prompt_encoder.mask_input_size]
         masks = functional.interpolate(found.logits.float(), size, mode="bilinear", align_corners=False)
-        certain = torch.tensor(list(prompted), device=masks.device)[:, None, None, None]
+        certain = torch.from_numpy(np.array(prompted, bool)).to(masks.device)[:, None, None, None]
         masks = torch.where(certain, (masks > 0).float(), masks.sigmoid())
         masks = masks * config.sigmoid_scale_for_mem_enc + config.sigmoid_bias_for_mem_enc
         count = len(masks)
@@ -134,11 +144,14 @@ class Stream:
             torch.stack([cast(Tensor, own[at][1].tokens) for own in memories], 1) for at in range(len(memories[0]))
         ]
         times = model.memory_temporal_positional_encoding
-        places = [self._positions(entry) + times[ago - 1, 0] for ago, entry in memories[0]]
+        places = [
+            (self.positions if entry.positions is None else entry.positions) + times[ago - 1, 0]
+            for ago, entry in memories[0]
+        ]
         told = 0
         if pointers[0]:
             stacked = torch.stack([torch.stack([pointer for _, pointer in own]) for own in pointers], 1)
-            ago = torch.tensor([ago for ago, _ in pointers[0]], device=self.device, dtype=torch.float32)
+            ago = torch.from_numpy(np.array([ago for ago, _ in pointers[0]], np.float32)).to(self.device)
             codes = model.temporal_positional_encoding_projection_layer(
                 time_code(ago / self.pointers, model.hidden_dim).to(features.top.dtype)
             )
@@ -149,22 +162,12 @@ class Stream:
         attended = self._attention(
             features.top.expand(-1, count, -1),
             features.positions,
-            torch.cat([t.to(features.top.dtype) for t in tokens]),
+            torch.cat(tokens).to(features.top.dtype),
             torch.cat(places)[:, None],
             told,
             len(memories[0]),
         )
         return as_map(model, attended.transpose(0, 1))
-
-    def _positions(self, entry: Entry) -> Tensor:
-        """Where a memory's tokens lie, (N, c)."""
-        if entry.positions is not None:
-            return entry.positions
-        side = tuple(self.model.backbone_feature_sizes[-1])
-        code: Tensor = self.model.memory_encoder.position_encoding(
-            torch.Size((1, self.model.mem_dim, *side)), self.device, torch.float32
-        )
-        return code.flatten(2)[0].T
 
     def _attention(
         self, top: Tensor, positions: Tensor, memory: Tensor, places: Tensor, told: int, frames: int
