@@ -17,4 +17,6 @@ LEARNED: dict[str, str] = {
     "mcitrack-s224": "common.trackers.boxes.mcitrack:make",
     "mcitrack-l224": "common.trackers.boxes.mcitrack:make",
     "mcitrack-l384": "common.trackers.boxes.mcitrack:make",
+    "vittrack": "common.trackers.boxes.opencv_nets:make",
+    "nanotrack": "common.trackers.boxes.opencv_nets:make",
 }
