@@ -92,7 +92,7 @@ def _replacement(case: Case) -> tuple[int, int]:
 def _frame_by_frame(network: Tapir, arrays: Arrays, replaced_at: int, slot: int) -> Arrays:
     queries, late = (torch.from_numpy(arrays[name])[:, [0, 2, 1]] for name in ("seq_in_queries", "seq_in_new_query"))
     height, width = arrays["seq_in_frames"].shape[1:3]
-    stream = CausalStream(network, (height, width), [network.config.initial])
+    stream = CausalStream(network, (height, width))
     found: list[Found] = []
     contexts: Arrays = {}
     for number, frame in enumerate(arrays["seq_in_frames"]):

@@ -26,6 +26,8 @@ Bool = NDArray[np.bool_]
 
 EXEMPLARS = 3
 """Exemplars that are used, the last ones given: a point's looks are a fixed budget."""
+UNANSWERED = -1.0
+"""Stands for the probability of a query that a network cannot answer."""
 FAR = 4.0
 """Positions are kept within this many picture sizes."""
 
@@ -197,7 +199,7 @@ class NetworkRun:
 
     def _fused(self, found: Found) -> tuple[F64, F64, Bool]:
         """Per point the position and probability of the look that was found most surely, and whether it has one at all."""
-        best = np.full(self._points, -1.0)
+        best = np.full(self._points, UNANSWERED)
         np.maximum.at(best, self._point, found.probability)
         # Of equally sure looks the first one wins, which is that of the first frame: it is written last.
         winners = np.flatnonzero(found.probability == best[self._point])[::-1]

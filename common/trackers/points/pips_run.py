@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from common.networks.pips import network, plusplus, streams
 from common.networks.pips.correlation import read
-from common.trackers.points.network_run import Engine, Found, Queries
+from common.trackers.points.network_run import UNANSWERED, Engine, Found, Queries
 from common.trackers.points.pips import WINDOW
 from common.video.contract import Image
 from common.weights.loading import load
@@ -142,17 +142,18 @@ class PlusPlusBackend:
 
     @torch.inference_mode()
     def begin(self, images: Sequence[Image], queries: Queries) -> tuple[Engine, list[Found]]:
-        engine = _PlusPlus(self, images[0].shape[:2], queries.picture != 0)
+        own = queries.picture == 0
+        engine = _PlusPlus(self, images[0].shape[:2], own)
         picture = engine.geometry.picture(images[0])
         features = engine.encode(picture)
-        xy = engine.geometry.inward(queries.start)
+        xy = engine.geometry.inward(queries.xy[own])
         engine.stream.add(xy)
         engine.look(features, xy)
         return engine, engine.next(picture, features)
 
     @torch.inference_mode()
     def resume(self, saved: Any, size: Size) -> Engine:
-        engine = _PlusPlus(self, size, np.array(saved["unused"]))
+        engine = _PlusPlus(self, size, np.array(saved["own"]))
         engine.restore(saved)
         return engine
 
@@ -161,11 +162,11 @@ class _PlusPlus:
     """One video. Since the network does not say whether a point is visible, we ask how much it looks like at first: the
     cosine of the angle between its features then and now."""
 
-    def __init__(self, backend: PlusPlusBackend, size: Size, unused: NDArray[np.bool_]) -> None:
-        """unused: (m,) queries on other pictures than the first frame, which this network cannot ask."""
+    def __init__(self, backend: PlusPlusBackend, size: Size, own: NDArray[np.bool_]) -> None:
+        """own: (m,) queries on the first frame, the only ones that this network can answer."""
         self.geometry = _Geometry(size, backend.size)
         self.stream = streams.PlusPlusStream(backend.network, backend.window)
-        self._size, self._stride, self._unused = backend.size, backend.network.config.stride, unused
+        self._size, self._stride, self._own = backend.size, backend.network.config.stride, own
         self._pictures: list[Picture] = []
         self._looks = torch.zeros(0)
 
@@ -198,16 +199,17 @@ class _PlusPlus:
         answers = []
         for xy, here in zip(found, features, strict=False):
             likeness = F.cosine_similarity(read(here, (xy / self._stride)[None]), self._looks, -1)[0]
-            probability = likeness.clamp(0, 1).cpu().numpy().astype(np.float64)
-            probability[self._unused] = 0.0
-            answers.append(Found(self.geometry.outward(xy), probability))
+            everywhere, probability = np.zeros((len(self._own), 2)), np.full(len(self._own), UNANSWERED)
+            everywhere[self._own] = self.geometry.outward(xy)
+            probability[self._own] = likeness.clamp(0, 1).cpu().numpy()
+            answers.append(Found(everywhere, probability))
         return answers
 
     def save(self) -> Any:
         return {
             "pictures": self._pictures,
             "stream": self.stream.save(),
-            "unused": self._unused,
+            "own": self._own,
             "looks": self._looks.cpu().numpy(),
         }
 

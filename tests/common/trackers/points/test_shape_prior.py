@@ -91,9 +91,9 @@ def test_points_that_were_never_asked_for_ride_along(edges):
     rest = np.array([(10, 10), (30, 8), (45, 20), (40, 40), (22, 44), (8, 30)], float)
     shape = Shape("a", 0, 6, edges, rest)
     known = np.array([True, True, True, True, False, False])
-    measured = np.where(known[:, None], rest + (12, 5), 0)
+    measured = np.where(known[:, None], rest + np.array((12, 5)), 0)
     xy, seen = settle(shape, measured, np.where(known, 0.9, 0.0), known)
-    np.testing.assert_allclose(xy, rest + (12, 5), atol=0.5)
+    np.testing.assert_allclose(xy, rest + np.array((12, 5)), atol=0.5)
     assert (seen == known).all()
 
 
