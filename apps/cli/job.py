@@ -15,7 +15,7 @@ from functools import lru_cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from apps.cli.memory import release
+from apps.cli.memory import keep_compact, release
 from apps.cli.progress import Reporter
 from apps.cli.prompts import Prompts, kind_of
 from apps.cli.results import FILES, MASKS, write_results
@@ -90,6 +90,7 @@ def choose_trackers(figures: Sequence[KeyFigure], name: str | None) -> dict[Geom
 
 def run_job(job: TrackJob, out: Path, reporter: Reporter) -> int:
     """Track and write the results to `out`. Returns the exit code: 0, or 130 when the person interrupted."""
+    keep_compact()
     _spare((job.video, *job.prompts.files), out)
     _prepare(out)
     engine = lru_cache(maxsize=None)(partial(registry.make, options=job.options))
