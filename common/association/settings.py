@@ -21,7 +21,7 @@ class Thresholds:
     """high: detections from this score on take part in the first round; raised: doubtful ones only continue tracks. low:
     below it a detection is not looked at. birth: from this score on a detection begins a track."""
 
-    high: float = 0.5
+    high: float = 0.4
     low: float = 0.1
     birth: float = 0.6
 

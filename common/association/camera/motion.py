@@ -70,11 +70,10 @@ class CameraMotion:
         start = corners(last, s.corners, s.cell)
         if len(start) < LEAST_POINTS:
             return None
-        end, status, _ = cv2.calcOpticalFlowPyrLK(last, now, start, None, **_LUCAS_KANADE)
-        good = status.ravel() == 1
-        if np.count_nonzero(good) < LEAST_POINTS:
-            return None
-        return common_motion(start[good].reshape(-1, 2), end[good].reshape(-1, 2), s.tolerance)
+        found = _followed(last, now, start, start, s.tolerance)
+        if found is None:  # a jerk, further than points can be followed: begin where the pictures fit best as a whole
+            found = _followed(last, now, start, start + _jump(last, now), s.tolerance)
+        return found
 
     def state(self) -> Any:
         """As a tree for a snapshot."""
@@ -117,6 +116,28 @@ def corners(gray: Gray, most: int, cell: int) -> NDArray[np.float32]:
     keep = np.flatnonzero(value > max(1e-6, 0.002 * float(value.max(initial=0.0))))
     keep = keep[np.argsort(-value[keep], kind="stable")[:most]]
     return np.stack((x[keep], y[keep]), 1).astype(np.float32)[:, None]
+
+
+def _followed(
+    last: Gray, now: Gray, start: NDArray[np.float32], guess: NDArray[np.float32], tolerance: float
+) -> Array | None:
+    """The common motion of corners (n, 1, 2), looked for around `guess`."""
+    flags = cv2.OPTFLOW_USE_INITIAL_FLOW if guess is not start else 0
+    end, status, _ = cv2.calcOpticalFlowPyrLK(last, now, start, guess.copy(), flags=flags, **_LUCAS_KANADE)
+    inside = ((end >= 0) & (end < now.shape[::-1])).all((1, 2))
+    good = (status.ravel() == 1) & inside
+    if np.count_nonzero(good) < LEAST_POINTS:
+        return None
+    return common_motion(start[good].reshape(-1, 2), end[good].reshape(-1, 2), tolerance)
+
+
+def _jump(last: Gray, now: Gray) -> NDArray[np.float32]:
+    """Shift float32 (2,) by phase correlation (Kuglin and Hines 1975) of pictures a quarter as large."""
+    size = (max(8, now.shape[1] // 4), max(8, now.shape[0] // 4))
+    a, b = (cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.float32) for picture in (last, now))
+    window = cv2.createHanningWindow(size, cv2.CV_32F)
+    shift, _ = cv2.phaseCorrelate(a, b, window)
+    return np.array((shift[0] * now.shape[1] / size[0], shift[1] * now.shape[0] / size[1]), np.float32)
 
 
 def common_motion(start: NDArray[np.floating], end: NDArray[np.floating], tolerance: float) -> Array | None:
