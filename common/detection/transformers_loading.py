@@ -63,7 +63,8 @@ def _filled(kind: Any, config: Any, name: str, options: EngineOptions) -> tuple[
     from common.weights.loading import load
 
     module = kind(config)
-    fixed = [entry for entry in module.state_dict() if entry.endswith(_FIXED)]
+    # a lone number (a temperature) keeps the value that it begins with: a random one means nothing
+    fixed = [entry for entry, value in module.state_dict().items() if entry.endswith(_FIXED) or value.ndim == 0]
     device = load(module, name, options, convert=lambda entries: _renamed(kind, config, entries), constants=fixed)
     return module, device
 
