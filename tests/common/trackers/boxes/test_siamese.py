@@ -119,3 +119,18 @@ def test_a_published_size_resumes_exactly():
     resumed = tracker.load(run.save())
     for image in images[2:4]:
         assert fingerprint(run.push(image)) == fingerprint(resumed.push(image))
+
+
+def test_a_checkpoint_of_the_published_layout_is_read(tmp_path):
+    import torch
+
+    from common.networks.mixformer import CONSTANTS, UNUSED, MixFormer
+    from common.networks.seeding import fill
+
+    network = MixFormer(CONFIGS["mixformer"])
+    fill(network, CONSTANTS)
+    tensors = {**network.state_dict(), **{name: torch.zeros(2) for name in UNUSED}}
+    torch.save({"net": tensors, "epoch": 500, "settings": None}, tmp_path / "net.pth.tar")
+    images, drawn = clip(3, 10, 96, 72, 2)[:3], prompts(scene(3, 10, 96, 72, 2).truth(0), "box")
+    read = tiny("mixformer", EngineOptions(str(tmp_path / "net.pth.tar"), "cpu"))
+    assert fingerprint(play(read, images, drawn)) == fingerprint(play(tiny("mixformer"), images, drawn))
