@@ -140,7 +140,8 @@ class TapNext(nn.Module):
             x, state = block(x, None if before is None else before[index])
             after.append(state)
         points = self.encoder_norm(x[h * w :]).float()
-        return self._read(points), after
+        with torch.autocast(points.device.type, enabled=False):  # positions need all digits
+            return self._read(points), after
 
     def _places(self, h: int, w: int) -> Tensor:
         """Embedding of the patches' positions, (h * w, width)."""
