@@ -134,7 +134,9 @@ class OpenCVProcedure:
             self._tracker.init(self._first[i], given)
             _, (x, y, w, h) = self._tracker.update(canvas)
             score[i] = self._tracker.getTrackingScore()
-            extent = self.boxes[i, 2:] * widen[i] * (np.array([w, h]) + 0.5) / np.array(given[2:])
+            # In a widened region the class believes the object larger than it looks, so its size says nothing.
+            growth = (np.array([w, h]) + 0.5) / np.array(given[2:]) if widen[i] == 1.0 else 1.0
+            extent = self.boxes[i, 2:] * growth
             # Corner and size come cut to whole pixels: half a pixel more is right on average.
             offset = np.array([x + 0.5 + (w + 0.5) / 2, y + 0.5 + (h + 0.5) / 2])
             offset -= np.array([given[0] + given[2] / 2, given[1] + given[3] / 2])

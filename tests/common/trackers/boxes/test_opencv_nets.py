@@ -16,7 +16,7 @@ from common.tracking.contract import Prompt
 from common.weights.options import EngineOptions
 from common.weights.store import FOLDER, MIRROR
 from tests.contract.checks import CHECKS
-from tests.contract.clips import clip, play, prompts, scene
+from tests.contract.clips import clip, geometry, play, prompts, scene
 
 FILES = Path(__file__).parents[5] / "shared" / "data" / "weights" / "NanoTrack" / "nanotrackv2"
 needs_files = pytest.mark.skipif(not FILES.is_dir(), reason="NanoTrack's files are not beside the checkout")
@@ -59,6 +59,18 @@ def test_it_finds_what_opencv_finds():
             if given.geometry is not None:
                 agreement.append(iou(given.geometry, Box(np.array([x, y, x + w, y + h], np.float32))))
     assert np.mean(agreement) > 0.75
+
+
+@needs_files
+def test_an_object_that_was_hidden_is_found_again_where_it_moved_meanwhile():
+    options = {"speed": 2.2, "noise": 2}
+    images, made = list(clip(21, 30, 160, 120, 1, **options)), scene(21, 30, 160, 120, 1, **options)
+    images[6:18] = [np.full_like(images[0], 90)] * 12
+    out = [frame[0] for frame in play(nano(), images, prompts(made.truth(0), "box"))]
+    assert not any(p.visible for p in out[13:18])
+    assert all(p.visible for p in out[22:])
+    last = out[29].geometry
+    assert isinstance(last, Box) and iou(last, geometry(made.truth(29).objects[0], "box")) > 0.6
 
 
 @needs_files
