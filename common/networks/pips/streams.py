@@ -43,11 +43,12 @@ def picture(image: NDArray[np.uint8], size: tuple[int, int], device: torch.devic
 def next_start(visible: Sequence[float], threshold: float = 0.9, step: float = 0.02) -> int:
     """Frames by which a point's window moves on: to the last frame in which it is surely visible; where there is none,
     the threshold is lowered until there is one. visible: probabilities in the window's frames."""
-    while True:
+    while threshold > -2 * step:
         for index in range(len(visible) - 1, EARLIEST - 1, -1):
             if visible[index] > threshold:
                 return index
         threshold -= step
+    return len(visible) - 1  # only for what is no number
 
 
 class PipsStream:

@@ -198,11 +198,14 @@ class NetworkRun:
         return predictions
 
     def _fused(self, found: Found) -> tuple[F64, F64, Bool]:
-        """Per point the position and probability of the look that was found most surely, and whether it has one at all."""
+        """Per point the position and probability of the look that was found most surely, and whether it has one at all.
+        What is no number (half precision can overflow) is no answer."""
+        sound = np.isfinite(found.xy).all(1) & np.isfinite(found.probability)
+        probability = np.where(sound, found.probability, UNANSWERED)
         best = np.full(self._points, UNANSWERED)
-        np.maximum.at(best, self._point, found.probability)
+        np.maximum.at(best, self._point, probability)
         # Of equally sure looks the first one wins, which is that of the first frame: it is written last.
-        winners = np.flatnonzero(found.probability == best[self._point])[::-1]
+        winners = np.flatnonzero(sound & (probability == best[self._point]))[::-1]
         xy = np.zeros((self._points, 2))
         xy[self._point[winners]] = found.xy[winners]
         return xy, np.maximum(best, 0.0), best >= 0

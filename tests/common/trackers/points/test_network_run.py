@@ -92,6 +92,17 @@ def test_the_surest_look_wins_and_the_first_of_equals():
     assert 0.5 < prediction.score < 1
 
 
+def test_what_is_no_number_is_no_answer():
+    image = np.zeros((100, 100, 3), np.uint8)
+    shapes = shapes_of(image, [Prompt("a", some([(10, 10), (20, 20)]))], "T")
+    run = NetworkRun("t", None, shapes, np.array([0, 1, 1]), (100, 100), skip=0)  # type: ignore[arg-type]
+    xy = np.array([(np.nan, 50.0), (np.inf, 5.0), (60.0, 60.0)])
+    ((prediction,),) = run.take([Found(xy, np.array([0.9, np.nan, 0.7]))])
+    assert isinstance(prediction.geometry, Points)
+    assert prediction.geometry.visible.tolist() == [False, True]
+    assert prediction.geometry.xy[1].tolist() == [60, 60]
+
+
 def test_points_beyond_the_edge_are_not_visible():
     image = np.zeros((100, 100, 3), np.uint8)
     shapes = shapes_of(image, [Prompt("a", some([(10, 10), (20, 20)]))], "T")
