@@ -27,7 +27,8 @@ class LinkSettings:
     """gap_s: longest time unseen; raised: more is linked, more of it wrongly. place, drift: deviation of a predicted place
     in box sizes, at once and for each second unseen; raised: larger jumps are linked. size: deviation of the sizes'
     logarithm. limit: largest cost of a link that is made; unsure: of one that is suggested. margin: by how much a link must
-    beat the next best that either end could have; else it is suggested. looks: deviation of half the cosine distance."""
+    beat the next best that either end could have; else it is suggested. looks: deviation of half the cosine distance. fastest: box sizes a second that nothing
+    moves faster than."""
 
     gap_s: float = 2.0
     place: float = 0.2
@@ -64,20 +65,24 @@ def link(
     i, j = _candidates(found, fps, settings)
     terms = _terms(found, i, j, fps, settings, camera, size, looks)
     total = np.sum(list(terms.values()), 0) if len(i) else np.zeros(0)
-    table = np.full((len(found), len(found)), np.inf)
-    table[i, j] = total
-    rows, columns = assign(table, settings.unsure) if len(i) else (i, j)
+    # Only ends and beginnings that have anybody take part: a table of all tracks of a long video would not fit.
+    worth = total < settings.unsure + settings.margin
+    ends, begins = np.unique(i[worth]), np.unique(j[worth])
+    table = np.full((len(ends), len(begins)), np.inf)
+    number = np.full(table.shape, -1)
+    at = np.searchsorted(ends, i[worth]), np.searchsorted(begins, j[worth])
+    table[at], number[at] = total[worth], np.flatnonzero(worth)
+    rows, columns = assign(table, settings.unsure)
     rivals = table.copy()
     rivals[rows, columns] = np.inf
     cost = table[rows, columns]
     next_best = np.minimum(rivals[rows].min(1, initial=np.inf), rivals[:, columns].min(0, initial=np.inf))
     sure = (cost < settings.limit) & (next_best - cost > settings.margin)
-    place = {(int(a), int(b)): k for k, (a, b) in enumerate(zip(i, j, strict=True))}
     reasons = tuple(
-        {name: float(term[place[int(a), int(b)]]) for name, term in terms.items()} | {"next best": float(min(n, 99.0))}
-        for a, b, n in zip(rows, columns, next_best, strict=True)
+        {name: float(term[k]) for name, term in terms.items()} | {"next best": float(min(n, 99.0))}
+        for k, n in zip(number[rows, columns].tolist(), next_best.tolist(), strict=True)
     )
-    return Links(rows, columns, cost, sure, reasons)
+    return Links(ends[rows], begins[columns], cost, sure, reasons)
 
 
 def _candidates(found: Pieces, fps: float, settings: LinkSettings) -> tuple[Int, Int]:
