@@ -31,6 +31,8 @@ class Workbench:
     faults: Faults
     supervisor: Supervisor
     http: httpx.AsyncClient
+    facts: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """MIME type and frames of videos by hash: asked for with every frame, and long to read out of a long video's row."""
 
     async def close(self) -> None:
         await self.supervisor.close()

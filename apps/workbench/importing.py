@@ -32,7 +32,32 @@ def import_video(
         known = _find(session, project, path.name)
     if known is not None:
         return known
-    hash = _keep(bench, path)
+    return _add(bench, _keep(bench, path, path.name), path.name, project, annotation, meta)
+
+
+def add_upload(bench: Workbench, path: Path, name: str, project: str) -> int:
+    """The same for a file that came through the page under that name; another file of that name gets a number after it."""
+    hash = _keep(bench, path, name)
+    stem, dot, ending = name.rpartition(".")
+    for number in range(1, 10_000):
+        title = name if number == 1 else f"{stem} ({number}){dot}{ending}" if stem else f"{name} ({number})"
+        with bench.database.read() as session:
+            known = _find(session, project, title)
+            if known is None:
+                break
+            if videos.get_video(session, known).hash == hash:
+                return known
+    return _add(bench, hash, title, project)
+
+
+def _add(
+    bench: Workbench,
+    hash: str,
+    title: str,
+    project: str,
+    annotation: Annotation | None = None,
+    meta: ProjectMeta | None = None,
+) -> int:
     with bench.database.write() as session:
         project_row = session.scalar(select(Project).where(Project.name == project))
         if project_row is None:
@@ -40,7 +65,7 @@ def import_video(
         dataset = session.scalar(select(Dataset).where(Dataset.project_id == project_row.id, Dataset.name == DATASET))
         if dataset is None:
             dataset = projects.add_dataset(session, project_id=project_row.id, name=DATASET)
-        (video,) = videos.add_videos(session, dataset.id, [{"title": path.name, "hash": hash}])
+        (video,) = videos.add_videos(session, dataset.id, [{"title": title, "hash": hash}])
         if annotation is not None and meta is not None:
             projects.update_meta(session, project_row.id, meta.to_json())
             _add_labels(session, video, annotation)
@@ -55,7 +80,7 @@ def _find(session: Session, project: str, name: str) -> int | None:
     )
 
 
-def _keep(bench: Workbench, path: Path) -> str:
+def _keep(bench: Workbench, path: Path, name: str) -> str:
     """Copies the file into the workbench's own folder, by content; its hash."""
     try:
         with bench.blobs.incoming() as incoming, path.open("rb") as file:
@@ -64,12 +89,12 @@ def _keep(bench: Workbench, path: Path) -> str:
             hash = incoming.finish()
             with bench.database.read() as session:
                 known = videos.known_videos(session, [hash])
-            meta = None if known else probe(incoming.path, path.name)
+            meta = None if known else probe(incoming.path, name)
             with bench.database.write() as session:
                 bench.blobs.keep(incoming)
                 videos.remember_blob(session, hash, incoming.size, meta)
     except OSError as error:
-        raise VideoUnreadable(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise VideoUnreadable(f"{name} cannot be read: {error.strerror or error}.") from error
     return hash
 
 

@@ -8,14 +8,17 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
 from apps.workbench import proxy
+from apps.workbench.annotator import routes as annotator
 from apps.workbench.api import faults, figures, files, instance, notify, objects, projects, tasks, videos
 from apps.workbench.bench import Workbench, build
 from apps.workbench.faults import FaultMiddleware
+from apps.workbench.notify import Hub
 from apps.workbench.security import write_env
 from apps.workbench.settings import Settings
 from apps.workbench.specs import AppSpec
@@ -50,7 +53,14 @@ def create_app(settings: Settings, apps: Sequence[AppSpec] = (), start: Sequence
     install_error_replies(app)
     for group in (instance, projects, videos, objects, figures, notify, tasks, files):
         app.include_router(group.router)
-    for router in (*objects.tag_routers, videos.page_router, notify.page_router, tasks.page_router, proxy.router):
+    for router in (
+        *objects.tag_routers,
+        videos.page_router,
+        notify.page_router,
+        tasks.page_router,
+        proxy.router,
+        *annotator.routers,
+    ):
         app.include_router(router)
     if settings.faults:
         app.include_router(faults.page_router)
@@ -60,6 +70,7 @@ def create_app(settings: Settings, apps: Sequence[AppSpec] = (), start: Sequence
     async def livez() -> dict[str, bool]:
         return {"running": True}
 
+    annotator.mount(app)
     app.add_middleware(Guard, token=bench.token, settings=settings)  # the last added is the first asked
     return app
 
@@ -87,7 +98,19 @@ def run(
         log_level="info",
         timeout_graceful_shutdown=10,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    _Server(config, app.state.workbench.hub).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Ends the event streams at once when it is told to end, instead of waiting for watchers that never leave."""
+
+    def __init__(self, config: uvicorn.Config, hub: Hub) -> None:
+        super().__init__(config)
+        self._hub = hub
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._hub.close()
+        super().handle_exit(sig, frame)
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from apps.workbench.store.database import now
 
-Kind = Literal["notify", "action", "stop", "task"]
+Kind = Literal["notify", "action", "stop", "task", "change"]
 
 KEPT = 1000
 QUEUE = 500
@@ -44,10 +44,11 @@ class Event:
 class Subscription:
     """Events for one watcher that may be slow: the oldest are dropped, and counted, once too many wait."""
 
-    queue: asyncio.Queue[Event] = field(default_factory=lambda: asyncio.Queue(QUEUE))
+    queue: asyncio.Queue[Event | None] = field(default_factory=lambda: asyncio.Queue(QUEUE))
     dropped: int = 0
 
-    def put(self, event: Event) -> None:
+    def put(self, event: Event | None) -> None:
+        """None: there will be no more."""
         if self.queue.full():
             self.queue.get_nowait()
             self.dropped += 1
@@ -62,6 +63,7 @@ class Hub:
         self._next = 1
         self._subscriptions: list[Subscription] = []
         self._stopped: OrderedDict[str, None] = OrderedDict()
+        self._closed = False
 
     def publish(self, kind: Kind, body: dict[str, Any]) -> Event:
         event = Event(self._next, kind, now(), body)
@@ -71,6 +73,32 @@ class Hub:
             subscription.put(event)
         return event
 
+    @property
+    def last(self) -> int:
+        """Number of the newest event."""
+        return self._next - 1
+
+    def running(self, video_id: int) -> list[dict[str, Any]]:
+        """The latest progress of each track of a video that has not said that it is done."""
+        found: dict[str, dict[str, Any]] = {}
+        for event in self._events:
+            data = event.body.get("data")
+            if event.kind != "notify" or not isinstance(data, dict) or str(data.get("videoId")) != str(video_id):
+                continue
+            track, progress = event.track_id, data.get("progress")
+            if track is None or not isinstance(progress, dict):
+                continue
+            found.pop(track, None)
+            if progress.get("current", 0) < progress.get("total", 0):
+                found[track] = data
+        return list(found.values())
+
+    def close(self) -> None:
+        """Ends the streams of all watchers, which a server that shuts down would otherwise wait for."""
+        self._closed = True
+        for subscription in self._subscriptions:
+            subscription.put(None)
+
     def recent(self, after: int = 0, track_id: str | None = None) -> list[Event]:
         """The last events (at most `KEPT`) with a number above `after`."""
         return [e for e in self._events if e.number > after and track_id in (None, e.track_id)]
@@ -78,6 +106,8 @@ class Hub:
     @contextmanager
     def subscribe(self) -> Iterator[Subscription]:
         subscription = Subscription()
+        if self._closed:
+            subscription.put(None)
         self._subscriptions.append(subscription)
         try:
             yield subscription

@@ -34,6 +34,8 @@ _NOT_FORWARDED = {
     "host",
     "content-length",
     "x-api-key",
+    "cookie",
+    "set-cookie",
 }
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from apps.workbench.annotator.access import from_page
 from apps.workbench.security import same
 from apps.workbench.settings import Settings
 from apps.workbench.store.errors import NotFound, TooLarge
@@ -21,8 +22,9 @@ log = logging.getLogger(__name__)
 
 API = "/public/api/v3/"
 UPLOADS = {"videos.bulk.upload", "file-storage.bulk.upload", "file-storage.upload"}
-OPEN = {"/livez"}
-"""Paths that anybody may ask; they tell nothing."""
+OPEN = {"/livez", "/", "/login"}
+"""Paths that anybody may ask; they tell nothing. `/` lets browsers of this machine in (`annotator/access.py`)."""
+OPEN_FOLDERS = ("/net/", "/annotator/static/")
 
 
 def method_of(scope: Scope) -> str | None:
@@ -51,9 +53,9 @@ class Guard:
             return
         headers = dict(scope["headers"])
         path: str = scope["path"]
-        if path not in OPEN and not path.startswith("/net/"):
+        if path not in OPEN and not path.startswith(OPEN_FOLDERS):
             given = headers.get(b"x-api-key", b"").decode("latin-1")
-            if not same(given, self._token):
+            if not same(given, self._token) and not from_page(scope, self._token, self._settings.port):
                 message = "The x-api-key header holds no valid token. Use the one in the workbench's supervisely.env."
                 await error_reply(401, "Unauthorized", message)(scope, receive, send)
                 return

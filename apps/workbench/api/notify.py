@@ -89,6 +89,8 @@ async def events(bench: Bench, after: int | None = None) -> StreamingResponse:
                 except TimeoutError:
                     yield ": still here\n\n"
                     continue
+                if event is None:
+                    return
                 if event.number > last:
                     yield _sse(event)
 

@@ -81,7 +81,14 @@ CREATE INDEX ix_team_files_hash ON team_files (hash);
 INSERT INTO sqlite_sequence (name, seq) VALUES ('tasks', 500), ('team_files', 6000000);
 """
 
-STEPS: tuple[str, ...] = (_ANNOTATIONS, _APPS)
+_PAGE = """
+CREATE TABLE page_changes (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, video_id INTEGER NOT NULL REFERENCES videos (id) ON DELETE CASCADE,
+  label VARCHAR NOT NULL, request VARCHAR NOT NULL, reply JSON NOT NULL, undone BOOLEAN NOT NULL, state BLOB NOT NULL, size INTEGER NOT NULL, created_at VARCHAR NOT NULL);
+CREATE INDEX ix_page_changes_video ON page_changes (video_id, id);
+"""
+
+STEPS: tuple[str, ...] = (_ANNOTATIONS, _APPS, _PAGE)
 """Step k (from 1) turns version k - 1 into version k."""
 
 

@@ -203,3 +203,21 @@ class TeamFile(Base):
     mime: Mapped[str]
     created_at: Mapped[str]
     updated_at: Mapped[str]
+
+
+class PageChange(Base):
+    """One change that a person made on the annotator page. `state`: how the touched rows were before it (or, of one that
+    was undone, after it), packed by `annotator/history.py`. request, reply: what was asked and answered, for a page that did
+    not hear the answer and asks again."""
+
+    __tablename__ = "page_changes"
+    __table_args__ = (Index("ix_page_changes_video", "video_id", "id"), AUTO)
+    id: Mapped[int] = _id()
+    video_id: Mapped[int] = _parent("videos.id", index=False)
+    label: Mapped[str]
+    request: Mapped[str]
+    reply: Mapped[list[Any]]
+    undone: Mapped[bool]
+    state: Mapped[bytes]
+    size: Mapped[int]
+    created_at: Mapped[str]

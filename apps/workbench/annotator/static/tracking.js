@@ -1,0 +1,257 @@
+// Track: the calls that the Video Annotation Tool makes to Auto Track, their progress, and what follows a person's changes.
+
+import { Refused, ask, get, post } from "./api.js";
+import { seconds, toast } from "./dom.js";
+import { KEY, S, apply, codesOf, emit, figuresOn, nameOf, on, refresh } from "./state.js";
+
+export const T = {
+  apps: [], trackers: [], direction: "forward", until: "key", frames: 50, auto: false, choice: {}, messages: [],
+  looked: false, last: null,
+};
+Object.assign(T, JSON.parse(localStorage.getItem("tracking") ?? "{}"));
+const keep = () => localStorage.setItem("tracking", JSON.stringify({ direction: T.direction, until: T.until, frames: T.frames, auto: T.auto, choice: T.choice }));
+export function setTracking(changes) { Object.assign(T, changes); keep(); emit("tracking"); }
+
+const SESSION = "annotator";
+
+export const autoTrack = () => T.apps.find((app) => app.autoTrack && app.ready) ?? null;
+
+export async function lookForApps() {
+  try {
+    T.apps = await get("/workbench/annotator/apps", { patient: false });
+    T.looked = true;
+    emit("tracking");
+  } catch { /* asked again */ }
+  setTimeout(lookForApps, autoTrack() ? 15000 : 1500);
+}
+
+export async function loadTrackers() {
+  T.trackers = await get("/workbench/annotator/trackers");
+  emit("tracking");
+}
+
+// --- what is tracked -------------------------------------------------------------------------------------------------
+
+export function subjects(frame = S.frame) {
+  const here = new Set(figuresOn(frame).map((f) => f.objectId));
+  const chosen = [...S.selected].filter((id) => here.has(id));
+  return S.selected.size ? chosen : [...here].filter((id) => !S.hidden.has(id));
+}
+
+const last = () => S.video.frames - 1;
+
+function nextKey(id, frame, step) {
+  const codes = codesOf(id);
+  for (let at = frame + step; codes && at >= 0 && at <= last(); at += step) if (codes[at] === KEY) return at;
+  return null;
+}
+
+// How many frames to go in a direction: to the next key figure of any of them, so many, or to the end.
+export function distance(ids, frame, step) {
+  const end = step > 0 ? last() - frame : frame;
+  if (T.until === "end") return end;
+  if (T.until === "frames") return Math.min(end, T.frames);
+  const keys = ids.map((id) => nextKey(id, frame, step));
+  return keys.length && keys.every((key) => key !== null) ? Math.max(...keys.map((key) => Math.abs(key - frame))) : end;
+}
+
+export async function track(direction = T.direction, { ids = subjects(), frame = S.frame, quiet = false } = {}) {
+  const app = autoTrack();
+  if (!app) { toast("Auto Track is still starting. Try again in a moment.", { id: "track" }); return null; }
+  if (!ids.length) {
+    if (!quiet) toast(S.selected.size ? "The selected object has no figure on this frame. Draw it first." : "Draw something first, then track it.", { id: "track" });
+    return null;
+  }
+  const ahead = distance(ids, frame, 1), behind = distance(ids, frame, -1);
+  const way = direction === "both" ? (ahead === 0 ? "backward" : behind === 0 ? "forward" : "both") : direction;
+  const frames = way === "both" ? Math.max(ahead, behind) : way === "forward" ? ahead : behind;
+  if (frames < 1) {
+    if (!quiet) toast(way === "forward" ? "This is the last frame: track backward instead." : "This is the first frame: track forward instead.", { id: "track" });
+    return null;
+  }
+  const trackId = crypto.randomUUID();
+  const span = [way === "forward" ? frame : Math.max(0, frame - frames), way === "backward" ? frame : Math.min(last(), frame + frames)];
+  S.tracks.set(trackId, { trackId, ids, span, frame, direction: way, current: 0, total: ids.length * frames, began: performance.now(), own: true });
+  emit("tracks");
+  try {
+    await ask(app.id, "set_settings", { sessionId: SESSION }, { settings: { engines: engines() } });
+    await ask(app.id, "track", {
+      trackId, videoId: S.video.id, objectIds: ids, frameIndex: frame, frames, direction: way,
+      sessionId: SESSION, trackByDetection: false, detectOffScreen: true,
+    });
+    T.last = { trackId, ids, span, direction: way };
+  } catch (error) {
+    S.tracks.delete(trackId);
+    emit("tracks");
+    toast(error instanceof Refused ? error.message : String(error), { error: true });
+    return null;
+  }
+  return trackId;
+}
+
+function engines() {
+  const chosen = {};
+  for (const shape of ["rectangle", "oriented_bbox", "bitmap", "polygon", "point", "line", "graph"]) {
+    const choice = T.choice[shape] ?? "default";
+    if (choice === "interpolation") chosen[shape] = { interpolation: true };
+    else if (choice.startsWith?.("task:")) {
+      const id = Number(choice.slice(5));
+      chosen[shape] = T.apps.some((app) => app.id === id && app.ready) ? { task_id: id } : { engine: "default" };
+    } else chosen[shape] = { engine: choice };
+  }
+  return chosen;
+}
+
+export async function stop() {
+  const running = [...S.tracks.values()];
+  const app = autoTrack();
+  await Promise.all(running.flatMap(({ trackId }) => [
+    post("/workbench/stop", { trackId }),
+    app ? ask(app.id, "stop_tracking", { trackId }).catch(() => null) : null,
+  ]));
+  for (const run of running) run.stopping = true;
+  emit("tracks");
+}
+
+// --- progress --------------------------------------------------------------------------------------------------------
+
+let pending = null, timer = null;
+function refreshSoon([first, end]) {
+  pending = pending ? [Math.min(pending[0], first), Math.max(pending[1], end)] : [first, end];
+  timer ??= setTimeout(() => { const span = pending; pending = timer = null; refresh(...span).catch(() => null); }, 250);
+}
+
+export function heard(kind, body) {
+  if (kind === "change") {
+    if (body.videoId === S.video?.id) emit("elsewhere", body);
+    return;
+  }
+  if (kind !== "notify") return;
+  const data = body.data ?? {}, id = data.trackId;
+  if (Number(data.videoId) !== S.video?.id && !S.tracks.has(id)) return;
+  if (body.type === "videos:tracking-error") { say(data.error?.message ?? "Tracking failed.", true); return; }
+  if (body.type === "videos:tracking-warning") { say(data.message, false); return; }
+  if (body.type !== "videos:fetch-figures-in-range") return;
+  progress(data);
+}
+
+export function progress(data) {
+  const { trackId, frameRange, progress: { current, total } } = data;
+  let run = S.tracks.get(trackId);
+  if (!run && current >= total) { refreshSoon(frameRange); return; }
+  if (!run) S.tracks.set(trackId, (run = { trackId, ids: [], span: frameRange, frame: frameRange[0], direction: "", began: performance.now(), resumed: current }));
+  run.first ??= { at: performance.now(), current };
+  Object.assign(run, { current, total, at: performance.now(), reached: frameRange });
+  const spent = (run.at - run.first.at) / 1000, done = current - run.first.current;
+  if (spent > 0.5 && done > 0) {
+    run.steps = done / spent;
+    run.left = (total - current) / run.steps;
+  }
+  refreshSoon(frameRange);
+  if (current >= total) {
+    S.tracks.delete(trackId);
+    refreshSoon(run.span);
+    emit("tracked", run);
+  }
+  emit("tracks");
+}
+
+export function speed(run) {
+  if (!run.steps) return "";
+  const objects = Math.max(1, run.ids.length || 1);
+  return `${(run.steps / objects).toFixed(run.steps / objects < 10 ? 1 : 0)} frames/s · ${seconds(run.left)} left`;
+}
+
+function say(message, error) {
+  T.messages = [{ message, error, at: new Date() }, ...T.messages].slice(0, 30);
+  emit("tracking");
+  toast(friendly(message), { error, id: message.slice(0, 60), seconds: 10 });
+}
+
+// Auto Track speaks of ids; a labeler knows objects by their number.
+export function friendly(message) {
+  return message.replace(/\[Off-Screen Detection\] /, "").replace(/[Oo]bject (?:ID )?(\d{4,})/g, (all, id) => (S.objects.has(Number(id)) ? nameOf(Number(id)) : all))
+    .replace(/\bframe (\d+)/g, (_, n) => `frame ${n}`);
+}
+
+on("tracked", (run) => {
+  if (run.stopping) { toast("Stopped. What was tracked so far is kept.", { id: "track" }); return; }
+  if (!run.own) return;
+  const count = run.span[1] - run.span[0];
+  toast(`Tracked ${run.ids.length === 1 ? nameOf(run.ids[0]) : `${run.ids.length} objects`} over ${count} frame${count === 1 ? "" : "s"}.`, {
+    id: "track",
+    actions: [["Undo", () => discard(run)]],
+  });
+});
+
+export const discard = ({ ids, span }) =>
+  apply("Undo tracking", [{ op: "remove_span", objectIds: ids, first: span[0], last: span[1], what: "tracked" }], span);
+
+// --- after a person's changes: Auto Track is told, as the annotation tool tells it ------------------------------------------
+
+const tell = (command, context) => {
+  const app = autoTrack();
+  if (app) ask(app.id, command, context).catch(() => null);
+};
+
+on("changed", ({ changes, made }) => {
+  const fresh = [];
+  changes.forEach((change, n) => {
+    if (change.op === "add_object") fresh.push(made[n][0]);
+    if (change.op === "add_figure") drawn(change.objectId < 0 ? fresh[-change.objectId - 1] : change.objectId, change.frame);
+    if (change.op === "edit_figure") {
+      const figure = figuresOn(S.frame).find((f) => f.id === change.id);
+      if (figure) drawn(figure.objectId, figure.frame);
+    }
+    if (change.op === "set_absent") tell("no_objects_tag_changed", { videoId: S.video.id, objectId: change.objectId });
+    if (change.op === "remove_span")
+      tell("objects_removed", { figures: change.objectIds.map((objectId) => ({ objectId, frames: [change.first, Math.min(change.last, last())] })) });
+    if (change.op === "remove_objects")
+      tell("objects_removed", { figures: change.ids.map((objectId) => ({ objectId, frames: [0, last()] })) });
+  });
+});
+
+on("removed", (figures) => tell("manual_objects_removed", { videoId: S.video.id, figures: figures.map((f) => ({ objectId: f.objectId, frame: f.frame })) }));
+on("undone", (pairs) => {
+  if (pairs.length && S.tracks.size) tell("manual_objects_removed", { videoId: S.video.id, figures: pairs.map(([objectId, frame]) => ({ objectId, frame })) });
+});
+
+// A figure was drawn or corrected: a track that is running takes it up; in auto mode a new one begins.
+function drawn(objectId, frame) {
+  const app = autoTrack();
+  if (!app) return;
+  for (const run of S.tracks.values()) {
+    if (!run.ids.includes(objectId) || run.stopping) continue;
+    const frames = run.direction === "backward" ? frame - run.span[0] : run.span[1] - frame;
+    if (frames < 1) continue;
+    ask(app.id, "track", {
+      trackId: run.trackId, videoId: S.video.id, objectIds: [objectId], frameIndex: frame, frames,
+      direction: run.direction === "both" ? "forward" : run.direction, sessionId: SESSION, trackByDetection: false,
+    }).catch((error) => toast(error.message, { error: true }));
+    return;
+  }
+  if (T.auto) track(T.direction, { ids: [objectId], frame, quiet: true });
+}
+
+// Near the end of what was tracked, auto mode goes on.
+on("frame", (frame) => {
+  const run = T.last;
+  if (!T.auto || T.until !== "frames" || !run || S.tracks.size || run.direction !== "forward") return;
+  if (frame < run.span[1] - 10 || frame > run.span[1] || run.span[1] >= last()) return;
+  const app = autoTrack(), from = run.span[1], frames = Math.min(T.frames, last() - from);
+  if (!app || frames < 1) return;
+  run.span = [run.span[0], from + frames];
+  S.tracks.set(run.trackId, { ...run, frame: from, current: 0, total: run.ids.length * frames, began: performance.now(), own: true });
+  emit("tracks");
+  ask(app.id, "continue_track", {
+    trackId: run.trackId, videoId: S.video.id, objectIds: run.ids, frameIndex: from, frames, direction: "forward", sessionId: SESSION, trackByDetection: false,
+  }).catch((error) => { S.tracks.delete(run.trackId); emit("tracks"); toast(error.message, { error: true }); });
+});
+
+export function interpolate() {
+  const app = autoTrack(), figures = figuresOn(S.frame).filter((f) => f.key && (S.selected.size === 0 || S.selected.has(f.objectId)));
+  if (!app || !figures.length) { toast("Go to a frame with a figure that you drew, and select it.", { id: "track" }); return; }
+  ask(app.id, "interpolate", { videoId: S.video.id, figureIds: figures.map((f) => f.id), trackId: crypto.randomUUID(), sessionId: SESSION })
+    .catch((error) => toast(error.message, { error: true }));
+}
+
