@@ -35,8 +35,10 @@ TRACKING_DEFAULTS: dict[str, Any] = {
     "appearance_thresh": 0.25,
     "cmc_method": "none",
     "confirm": 2,
+    "with_reid": False,
 }
-"""Settings of the associators under BoT-SORT's names. track_buffer: frames at 30 a second that a lost track waits."""
+"""Settings of the associators under BoT-SORT's names. track_buffer: frames at 30 a second that a lost track waits.
+with_reid: what objects look like counts, too (colours, no network; DeepSORT always uses it)."""
 
 _CAMERA: Mapping[str, CameraMethod] = {
     "none": "none", "sparseoptflow": "flow", "flow": "flow", "orb": "orb", "sift": "orb", "ecc": "ecc",
@@ -175,6 +177,12 @@ class Frames(Inference):
             end = start + way * max(1, round(self.duration * fps))
         end = min(end, total) if way > 0 else max(end, -1)
         return range(start, end, self.step)
+
+    @property
+    def looks(self) -> bool:
+        """Whether what objects look like counts."""
+        said = self.tracker_settings.get("with_reid")
+        return self.tracker == "deepsort" or bool(TRACKING_DEFAULTS["with_reid"] if said is None else said)
 
     def association(self, frames: range, fps: float, chosen: Selection, names: Sequence[str]) -> Settings:
         """Settings of the associator. What is below the confidence asked for only continues tracks: it begins none.

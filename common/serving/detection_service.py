@@ -216,6 +216,10 @@ class DetectionService:
         """Detects in pictures, each given with what is known of it. wait: the caller waits for the answer (the outcome is
         the list of predictions); else it fetches them."""
         _no_upload(asked)
+        if self.card.temporal:
+            raise Rejected(
+                f"{self.card.title} compares the frames of a video; it has nothing to say of single pictures."
+            )
         chosen = asked.selection(class_names(self.card))
         store = None if wait else ResultStore(_WAITING_BYTES, size=_weight)
         batch = asked.batch_size or 1
@@ -339,7 +343,10 @@ class DetectionService:
             associator = associators.make(tracker, asked.association(frames, info.fps, chosen, names))
         job.advance(0, len(frames))
         batch = 1 if card.temporal else asked.batch_size or 1
-        return frames, detect_video(source, frames, look, names, chosen, associator, batch, job.stop.is_set)
+        seen = detect_video(
+            source, frames, look, names, chosen, associator, batch, job.stop.is_set, tracker is not None and asked.looks
+        )
+        return frames, seen
 
     def _through(
         self, job: Job, source: FrameSource, asked: Frames, about: dict[str, Any], wait: bool

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
 from common.association.contract import Associator, Tracks
+from common.association.reid.descriptor import describe
 from common.detection.contract import Detections
 from common.detection.selection import Selection, select
 from common.video.contract import FrameSource, Image
@@ -56,11 +57,13 @@ def detect_video(
     associator: Associator | None,
     batch: int,
     stopped: Callable[[], bool],
+    looks: bool = False,
 ) -> Iterator[Seen]:
     """Each frame once, in the order of `frames`, as soon as it is final. Ends early, between two frames, when stopped.
 
     Without associator: the detections that are `chosen`. With one: all detections that it may use, and its identities;
-    a frame is held until no identity can be given to it any more, at most `associator.lookback` frames.
+    a frame is held until no identity can be given to it any more, at most `associator.lookback` frames. looks: what the
+    detections look like is described for it.
     """
     held: deque[tuple[int, Detections]] = deque()
     rows: dict[int, list[Tracks]] = {}
@@ -84,6 +87,8 @@ def detect_video(
                 yield Seen(number, select(one, names, chosen))
                 continue
             usable = select(one, names, _everything(chosen))
+            if looks and usable.embeddings is None:
+                usable = replace(usable, embeddings=describe(image, usable.xyxy))
             held.append((number, usable))
             take(associator.update(usable, image, frame=number))
             yield from final(associator.lookback)

@@ -276,7 +276,10 @@ def test_the_sdk_tracks_with_it(
     """Every object has one identity from its first frame on, and the video annotation has the right frame numbers."""
     model = ModelAPI(served.api, url=app.address)
     session = model.predict_detached(
-        video_id=stage.video.id, tracking=True, tracking_config={"tracker": tracker, "track_high_thresh": 0.5}, **asked
+        video_id=stage.video.id,
+        tracking=True,
+        tracking_config={"tracker": tracker, "with_reid": tracker == "botsort"},
+        **asked,
     )
     predictions = list(session)
     assert [p.frame_index for p in predictions] == frames
@@ -484,6 +487,21 @@ def test_missing_weights_are_said_and_it_lives(served: Served, tmp_path: Path, m
     assert client.get("/livez").status_code == 200
     assert client.post("/get_model_meta", json={}).status_code == 503
     assert "fastestdet" in registry.names()
+
+
+def test_a_detector_that_compares_frames(served: Served, stage: Stage, tmp_path: Path) -> None:
+    """Every request has one of its own; single pictures mean nothing to it."""
+    from apps.detector.main import CONFIG
+    from common.detection.motion import MotionDetector
+    from tests.apps.detector.harness import DetectorRunning
+
+    with DetectorRunning(served, tmp_path, CONFIG, lambda _: MotionDetector()) as client:
+        state = {"videoId": stage.video.id, "framesCount": 12, "settings": {"conf": 0.1}, "tracker": "bytetrack"}
+        first, again = (client.post("inference_video_id", {}, state).json()["ann"] for _ in range(2))
+        assert [one["annotation"]["objects"] for one in first] == [one["annotation"]["objects"] for one in again]
+        assert {label["classTitle"] for one in first for label in one["annotation"]["objects"]} <= {"object"}
+        reply = client.files("inference_image", [png(picture())], "{}")
+        assert reply.status_code == 400 and "frames of a video" in reply.json()["message"]
 
 
 @pytest.mark.slow
