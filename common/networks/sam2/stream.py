@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from common.networks.sam2.attention import attend, rotations
 from common.networks.sam2.decoding import Features, Found, as_map, decode, drawn, encode, fresh, join
 from common.networks.sam2.inputs import Clicks, click_input, mask_input, pixels
 from common.networks.sam2.memory import Bank, Entry
@@ -54,6 +55,14 @@ class Stream:
             torch.Size((1, self.model.mem_dim, *side)), self.device, torch.float32
         )
         return code.flatten(2)[0].T
+
+    @cached_property
+    def turns(self) -> Tensor:
+        return rotations(self.model.memory_attention)
+
+    def attend(self, features: Features, memory: Tensor, places: Tensor, told: int) -> Tensor:
+        """Memory attention: (n, HW, C). memory: (N, n, c), its last `told` tokens pointers. places: (N, 1, c)."""
+        return attend(self.model.memory_attention, features.top, features.positions, memory, places, told, self.turns)
 
     def see(self, image: NDArray[np.uint8]) -> Features:
         """image: RGB uint8 (H, W, 3)."""
@@ -159,29 +168,8 @@ class Stream:
             tokens.append(stacked.reshape(len(stacked), count, pieces, model.mem_dim).transpose(1, 2).flatten(0, 1))
             places.append(codes.repeat_interleave(pieces, 0))
             told = len(tokens[-1])
-        attended = self._attention(
-            features.top.expand(-1, count, -1),
-            features.positions,
-            torch.cat(tokens).to(features.top.dtype),
-            torch.cat(places)[:, None],
-            told,
-            len(memories[0]),
-        )
+        attended = self.attend(features, torch.cat(tokens).to(features.top.dtype), torch.cat(places)[:, None], told)
         return as_map(model, attended.transpose(0, 1))
-
-    def _attention(
-        self, top: Tensor, positions: Tensor, memory: Tensor, places: Tensor, told: int, frames: int
-    ) -> Tensor:
-        """Memory attention: (n, HW, C). memory: (N, n, c). told: how many of its tokens, at the end, are pointers.
-        frames: how many memories stand before them."""
-        attended: Tensor = self.model.memory_attention(
-            current_vision_features=top,
-            current_vision_position_embeddings=positions,
-            memory=memory,
-            memory_posision_embeddings=places,
-            num_object_pointer_tokens=told,
-        )
-        return attended[0] if attended.ndim == 4 else attended
 
 
 def time_code(ago: Tensor, channels: int) -> Tensor:
