@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from common.detection.contract import Detector, DetectorSettings, Finds
 from common.errors import OutputUnusable
 from common.geometry.annotation import AnnotatedObject
 from common.geometry.meta import ObjectClass, ProjectMeta
-from common.geometry.shapes import Skeleton, Value, to_points
+from common.geometry.shapes import Shape, Skeleton, Value, to_points
 from common.geometry.types import Box, Mask, OrientedBox
 from common.prediction.journal import Journal
 from common.prediction.looks import Looks, make_looks
@@ -93,7 +93,7 @@ class Worker:
                 view = ResultsView(results, journal)
                 try:
                     write_results(
-                        view, source, view.prompts(source.info), out, reporter or Reporter(quiet=True),
+                        cast(Any, view), source, view.prompts(source.info), out, reporter or Reporter(quiet=True),
                         overlay=job.overlay, complete=True, damage=damage, stop=stop,
                     )  # fmt: skip
                 except OSError as error:
@@ -173,7 +173,7 @@ def template(finds: Finds, skeleton: tuple[Sequence[str], Sequence[tuple[int, in
 
 def _label(one: Identity, value: Value) -> Label:
     key = str(one.id)
-    templates = {}
+    templates: dict[tuple[int, tuple[tuple[int, int], ...]], Shape] = {}
     if isinstance(value, Skeleton):
         points = to_points(value)
         templates = {(len(points.xy), points.edges): value}

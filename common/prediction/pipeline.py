@@ -6,19 +6,21 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from types import TracebackType
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common.association import registry as associators
 from common.association.camera.motion import CameraMotion
-from common.association.contract import Affine, Tracks
+from common.association.contract import Affine, Associator, Tracks
 from common.detection.contract import Detections, Detector
 from common.detection.selection import Selection, select
 from common.geometry import codec
 from common.geometry.types import Points
 from common.prediction.looks import Looks
 from common.prediction.settings import PredictionSettings
+from common.prediction.untracked import UNTRACKED, Untracked
 from common.tracking.snapshot import Tree, pack, unpack
 from common.video.contract import Image
 
@@ -27,6 +29,13 @@ KEYPOINT_SEEN = 0.3
 
 Place = tuple[int, int]
 """Frame, row of the frame's detections."""
+
+
+@runtime_checkable
+class FrameDetector(Protocol):
+    """A detector that wants to know which frames of the video the pictures are: one that runs elsewhere, beside the video."""
+
+    def detect_frames(self, numbers: Sequence[int], images: Sequence[Image]) -> list[Detections]: ...
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,10 @@ class Pipeline:
         self._detector, self._looks = detector, looks
         tree: Tree = None if state is None else unpack(state)
         made = settings.association(fps)
-        self._associator = associators.make(settings.tracker, made, None if tree is None else tree["associator"])
+        saved = None if tree is None else tree["associator"]
+        self._associator: Associator = (
+            Untracked(made, saved) if settings.tracker == UNTRACKED else associators.make(settings.tracker, made, saved)
+        )
         self._camera = CameraMotion("flow")
         self._kept: dict[int, _Kept] = {}
         if tree is not None:
@@ -85,7 +97,8 @@ class Pipeline:
     def step(self, numbers: Sequence[int], images: Sequence[Image]) -> Part:
         """The next frames, in order. numbers: of each in the video."""
         motions = self._pool.submit(lambda: [self._camera.estimate(image) for image in images])
-        found = self._detector.detect(images)
+        by_number = self._detector.detect_frames if isinstance(self._detector, FrameDetector) else None
+        found = self._detector.detect(images) if by_number is None else by_number(numbers, images)
         names = self._detector.card.classes
         out: list[Tracks] = []
         moved: dict[int, Affine] = {}

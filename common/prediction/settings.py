@@ -9,6 +9,7 @@ from typing import Any
 from common.association import registry as associators
 from common.association.settings import Settings, Thresholds, Timing
 from common.errors import EngineUnavailable
+from common.prediction.untracked import UNTRACKED
 from common.weights.options import DEFAULT, EngineOptions
 
 NO_LOOKS, DESCRIPTOR = "none", "descriptor"
@@ -22,7 +23,8 @@ _USUAL: Mapping[str, Thresholds] = {
 
 @dataclass(frozen=True)
 class PredictionSettings:
-    """detector: a name of the registry; options: with which weights, where. tracker: an associator. repair: link, fill,
+    """detector: a name of the registry; options: with which weights, where. tracker: an associator, or "none" for
+    detections without identities. repair: link, fill,
     drop and smooth once the video is known. looks: what tells objects apart by appearance: "none", "descriptor" (no
     weights), or an OSNet of the catalogue, "NAME=FILE" for weights from a file. classes: only these; None = all.
     confidence: score from which a detection begins an object, 0..1; raised: fewer and surer objects; None = what suits
@@ -41,7 +43,7 @@ class PredictionSettings:
     batch: int = 8
 
     def __post_init__(self) -> None:
-        if self.tracker not in associators.names():
+        if self.tracker not in (*associators.names(), UNTRACKED):
             known = ", ".join(associators.names())
             raise EngineUnavailable(f"There is no tracker {self.tracker!r} for detections. Known: {known}.")
         if self.confidence is not None and not 0 < self.confidence <= 1:

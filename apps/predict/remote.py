@@ -1,0 +1,147 @@
+"""A detector app that runs, as a detector of ours: asked for the frames of a batch, by video and number."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from apps.auto_track.engines import EngineFailed
+from apps.auto_track.remote import Address
+from common.detection.contract import Detections, DetectorCard, Finds
+from common.errors import EngineUnavailable, PromptInvalid
+from common.geometry.measures import bounds
+from common.geometry.shapes import Polygon, to_geometry
+from common.geometry.supervisely import from_json, known_type
+from common.geometry.types import Mask, OrientedBox
+from common.serving.access import Caller
+from common.supervisely_io.records import VideoRecord
+from common.video.contract import Image
+
+CONFIDENCE_TAGS = ("confidence", "conf")
+_FINDS: Mapping[str, Finds] = {"bitmap": "mask", "oriented_bbox": "oriented_box"}
+
+
+class ConnectedDetector:
+    """A `Detector` for one video, which is asked for by `detect_frames`. Identities are ours, whatever the app can do: it is
+    asked for detections alone."""
+
+    def __init__(
+        self,
+        session_id: int,
+        caller: Caller,
+        video: VideoRecord,
+        settings: Mapping[str, Any],
+        stop: threading.Event,
+        every: int = 1,
+    ) -> None:
+        self._address, self._caller, self._video = Address(task_id=session_id), caller, video
+        self._settings, self._stop, self._every = dict(settings), stop, every
+        self.card = connected_card(session_id, caller)
+        self._number = {name: n for n, name in enumerate(self.card.classes)}
+
+    def detect(self, images: Sequence[Image]) -> list[Detections]:
+        raise EngineUnavailable("A connected detector is asked for frames of a video, not for pictures.")
+
+    def detect_frames(self, numbers: Sequence[int], images: Sequence[Image]) -> list[Detections]:
+        """One for each number. Raises `EngineUnavailable` when the app does not answer, `Interrupted`."""
+        state = {
+            "videoId": self._video.id,
+            "startFrameIndex": numbers[0],
+            "framesCount": numbers[-1] - numbers[0] + 1,
+            "stride": self._every,
+            "settings": self._settings,
+        }
+        reply = _ask(self._address, self._caller, "inference_video_id", state, self._stop)
+        entries = reply.get("ann", reply.get("annotations")) if isinstance(reply, dict) else reply
+        if not isinstance(entries, list):
+            raise EngineUnavailable("The connected detector answered no annotations.")
+        by_frame: dict[int, Any] = {}
+        for place, entry in enumerate(entries):
+            frame = entry.get("frame_index") if isinstance(entry, dict) else None
+            by_frame[numbers[0] + place * self._every if frame is None else int(frame)] = entry
+        missing = [number for number in numbers if number not in by_frame]
+        if missing:
+            raise EngineUnavailable(f"The connected detector answered nothing for frame {missing[0]}.")
+        return [self._read(by_frame[number]) for number in numbers]
+
+    def _read(self, entry: Mapping[str, Any]) -> Detections:
+        annotation = entry.get("annotation", entry)
+        rows: list[tuple[Any, float, int]] = []
+        for label in annotation.get("objects") or ():
+            name = str(label.get("classTitle") or "")
+            if name not in self._number:
+                continue
+            try:
+                value = from_json(str(label["geometryType"]), label, self._video.width, self._video.height)
+            except (PromptInvalid, KeyError):
+                continue  # a shape that this suite does not know
+            geometry = value
+            if self.card.finds == "mask" and isinstance(value, Polygon):
+                geometry = _filled(value, self._video.width, self._video.height)
+            box = bounds(geometry if isinstance(geometry, Mask) else to_geometry(value))
+            if box is not None:
+                rows.append(((geometry, box), _score(label), self._number[name]))
+        xyxy = np.array([box.xyxy for (_, box), *_ in rows], np.float32).reshape(-1, 4)
+        scores, classes = np.array([r[1] for r in rows], np.float32), np.array([r[2] for r in rows], np.int64)
+        masks = oriented = None
+        if self.card.finds == "mask":
+            masks = tuple(g if isinstance(g, Mask) else _boxed(b, self._video) for (g, b), *_ in rows)
+        if self.card.finds == "oriented_box":
+            oriented = np.array([_turned(g, b) for (g, b), *_ in rows], np.float32).reshape(-1, 5)
+        return Detections(xyxy, scores, classes, masks, None, oriented)
+
+
+def connected_card(session_id: int, caller: Caller) -> DetectorCard:
+    """What the app says that it finds. Raises `EngineUnavailable`."""
+    meta = _ask(Address(task_id=session_id), caller, "get_output_classes_and_tags", {}, None)
+    classes = meta.get("classes") if isinstance(meta, dict) else None
+    if not isinstance(classes, list) or not classes:
+        raise EngineUnavailable(f"Session {session_id} says of no classes that it finds them. Is it a detector?")
+    shapes = [known_type(str(entry.get("shape"))) or "" for entry in classes]
+    if "polygon" in shapes:
+        shapes.append("bitmap")
+    finds: Finds = next((found for shape, found in _FINDS.items() if shape in shapes), "box")
+    return DetectorCard(
+        "connected",
+        f"session {session_id}",
+        tuple(str(entry["title"]) for entry in classes),
+        "NOASSERTION",
+        "the app's own",
+        finds=finds,
+    )
+
+
+def _ask(address: Address, caller: Caller, command: str, state: Mapping[str, Any], stop: threading.Event | None) -> Any:
+    try:
+        return address.ask(caller, command, {}, state, stop)
+    except EngineFailed as error:
+        raise EngineUnavailable(f"The connected detector failed: {error}") from error
+
+
+def _score(label: Mapping[str, Any]) -> float:
+    scores = [tag.get("value") for tag in label.get("tags") or () if tag.get("name") in CONFIDENCE_TAGS]
+    score = float(scores[0]) if scores and isinstance(scores[0], int | float) else 1.0
+    return min(max(score, 0.0), 1.0)
+
+
+def _filled(polygon: Polygon, width: int, height: int) -> Mask:
+    from common.geometry.raster import fill
+
+    return fill(polygon, width, height)
+
+
+def _boxed(box: Any, video: VideoRecord) -> Mask:
+    full = np.zeros((video.height, video.width), bool)
+    x1, y1, x2, y2 = np.clip(box.xyxy.round().astype(int), 0, (video.width, video.height) * 2)
+    full[y1:y2, x1:x2] = True
+    return Mask.from_array(full)
+
+
+def _turned(geometry: Any, box: Any) -> list[float]:
+    if isinstance(geometry, OrientedBox):
+        return [*geometry.cxcywh.tolist(), geometry.angle_rad]
+    x1, y1, x2, y2 = box.xyxy.tolist()
+    return [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, 0.0]
