@@ -49,6 +49,7 @@ from common.supervisely_io.records import NewFigure, VideoRecord
 from common.supervisely_io.server import Server
 from common.supervisely_io.videos import video
 from common.supervisely_io.writer import Confirmed, FigureWriter
+from common.tracking.journal import SAVING_SHARE
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ class Session:
         self._steps: deque[tuple[int, int, bool]] = deque()
         self._look_again: set[tuple[int, int]] = set()
         self._writer: FigureWriter | None = None
-        self._saved_at = 0.0
+        self._next_save = 0.0
 
     # --- the callers' side ---------------------------------------------------------------------------------------------
 
@@ -271,7 +272,7 @@ class Session:
                         self._tell_total()
                         asked = False
                     if self._one_frame():
-                        if time.monotonic() - self._saved_at >= self._means.save_every_s:
+                        if time.monotonic() >= self._next_save:
                             self._save()
                         continue
                     # Updates may come from the writer: a figure of a person that was in the way.
@@ -546,13 +547,16 @@ class Session:
     def _save(self, timeout_s: float = 2.0) -> None:
         """Writes down how far everything is - if all of it is on the server: only that may be remembered as finished."""
         assert self._writer is not None
-        self._saved_at = time.monotonic()
+        self._next_save = time.monotonic() + self._means.save_every_s
         if not self._writer.flush(timeout_s) or self._abandon.is_set():
             return
+        began = time.monotonic()
         state = self._tracking.state()
         if self._lookout is not None and self._lookout.next is not None:
             state["look"] = [self._lookout.next, self._lookout.end]
         self._means.journal.save(self.context.track_id, state, self._tracking.snapshots())
+        ended = time.monotonic()
+        self._next_save = ended + max(self._means.save_every_s, (ended - began) / SAVING_SHARE)
 
 
 def _span(frame: int, frames: int, direction: str, total: int) -> tuple[int, int]:

@@ -26,7 +26,9 @@ from common.tracking.plan import KeyFigure, gaps
 COMMIT_EVERY_S = 0.25
 """Finished results wait at most this long before they are on disk."""
 SNAPSHOT_EVERY_S = 3.0
-"""A killed job repeats at most about this much work. Lower = less repeated, more time spent saving."""
+"""A killed job repeats at most about this much work, unless saving is slow. Lower = less repeated, more time spent saving."""
+SAVING_SHARE = 0.05
+"""Most of a job's time that goes into snapshots: those of big networks hold tens of megabytes."""
 
 _SCHEMA = """
 CREATE TABLE job (id INTEGER PRIMARY KEY CHECK (id = 1), fingerprint TEXT NOT NULL, seconds REAL NOT NULL DEFAULT 0);
@@ -190,14 +192,15 @@ class JournalSink:
     def __init__(self, journal: Journal, step: int) -> None:
         self._journal = journal
         self._step = step
-        self._started = self._committed = self._saved = time.monotonic()
+        self._started = self._committed = time.monotonic()
+        self._next_save = self._started + SNAPSHOT_EVERY_S
 
     def put(self, results: Sequence[Tracked], snapshot: Callable[[], bytes]) -> None:
         with self._journal.storing():
             for result in results:
                 self._journal._add(result, self._step)
             now = time.monotonic()
-            if now - self._saved >= SNAPSHOT_EVERY_S:
+            if now >= self._next_save:
                 self.save(snapshot)
             elif now - self._committed >= COMMIT_EVERY_S:
                 self._journal._db.commit()
@@ -212,7 +215,8 @@ class JournalSink:
             db.execute("UPDATE job SET seconds = seconds + ?", (now - self._started,))
             db.commit()
         self._started = now
-        self._saved = self._committed = time.monotonic()
+        self._committed = time.monotonic()
+        self._next_save = self._committed + max(SNAPSHOT_EVERY_S, (self._committed - now) / SAVING_SHARE)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
