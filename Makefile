@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-dev
 RUN_STAMP := $(VENV)/.installed
 
+BENCHMARKS := boxes masks points confidence memory association platform_tracking box_networks mask_networks point_networks
+
 .PHONY: run demo test check bench clean
 .DEFAULT_GOAL := run
 
@@ -41,7 +43,7 @@ check: $(STAMP)
 	@$(BIN)/python -m pip check
 
 bench: $(STAMP)
-	@for b in benchmarks/[a-z]*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
+	@for b in $(BENCHMARKS); do echo "== $$b"; $(BIN)/python benchmarks/$$b.py || exit 1; done
 
 clean:
 	rm -rf $(VENV) out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
