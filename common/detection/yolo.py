@@ -221,10 +221,13 @@ def _outputs(out: Any, task: Task) -> tuple[Any, Any]:
 
 def _tasks() -> Any:
     # Importing the package otherwise looks for the internet, and it may install packages by itself.
+    from common.detection.isolation import unchanged
+
     os.environ.setdefault("YOLO_OFFLINE", "true")
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")
     try:
-        from ultralytics.nn import tasks
+        with unchanged():
+            from ultralytics.nn import tasks
     except ImportError as error:
         raise EngineUnavailable("YOLO needs the package ultralytics (AGPL-3.0): pip install ultralytics.") from error
     return tasks

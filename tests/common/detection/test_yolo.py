@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import pickle
+import subprocess
+import sys
 from functools import lru_cache
 
 import numpy as np
@@ -15,13 +18,16 @@ from common.errors import WeightsInvalid
 from common.weights.options import SEEDED, EngineOptions
 from tests.contract.detectors import DETECTOR_CHECKS, pictures, same
 
-pytest.importorskip("ultralytics")
+if importlib.util.find_spec("ultralytics") is None:  # found, not imported: that changes other packages
+    pytest.skip("the package ultralytics is not here", allow_module_level=True)
 import torch
 
 CPU = EngineOptions(SEEDED, "cpu")
-CHECKED = ("yolov8n", "yolo11n-seg", "yolo26n-pose", "yolov8n-obb")
+CHECKED = ("yolo11n-seg", "yolo26n-pose")
 EVERY = (
     *CHECKED,
+    "yolov8n",
+    "yolov8n-obb",
     "yolo26n",
     "yolo26n-seg",
     "yolo26n-obb",
@@ -112,6 +118,18 @@ def test_boxes_are_those_of_the_library(tmp_path):
     np.testing.assert_allclose(found.scores, theirs[:, 4], atol=1e-4)
     np.testing.assert_allclose(found.xyxy, np.clip(theirs[:, :4], 0, [96, 64, 96, 64]), atol=0.05)
     assert found.classes.tolist() == theirs[:, 5].astype(int).tolist()
+
+
+def test_the_package_changes_nothing_for_others():
+    """Importing it replaces functions of OpenCV, Pillow and PyTorch; those that others use stay theirs."""
+    code = (
+        "import cv2, numpy, os, torch; from PIL import Image; cv2.setNumThreads(2)\n"
+        "before = (cv2.imread, cv2.imwrite, cv2.imshow, Image.open, torch.save, cv2.getNumThreads(), numpy.get_printoptions())\n"
+        "from common.detection.yolo import _tasks; _tasks()\n"
+        "after = (cv2.imread, cv2.imwrite, cv2.imshow, Image.open, torch.save, cv2.getNumThreads(), numpy.get_printoptions())\n"
+        "assert before == after and 'TORCH_CPP_LOG_LEVEL' not in os.environ"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 class _Hostile:
