@@ -4,7 +4,8 @@ Every network runs in a process of its own over one clip, which is played to and
 memory and the seconds per frame since the length before are noted. 20 points in one object of loose points. `--size quarter` takes
 the quarter of the network's usual picture at which the figures of the published code (`REFERENCE`) were taken, on
 one thread of a CPU, with random weights and the same number of points. Prints a table, writes
-out/benchmarks/point_networks.png, and exits with 1 when the peak grows by more than `ALLOWED` from the second length to the last.
+out/benchmarks/point_networks.png, and exits with 1 when the peak grows by more than `ALLOWED` from the second length to the last. Windowed networks work
+in bursts: their seconds per frame are even over lengths that are many windows.
 """
 
 from __future__ import annotations
@@ -167,6 +168,11 @@ def plot(rows: dict[str, list[dict[str, float]]], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
+def _base(count: int) -> int:
+    """Which of the lengths the last one is compared with: the second, when windows are full, or the first of two."""
+    return max(0, min(1, count - 2))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=int, nargs="+", default=[50, 200, 800])
@@ -189,11 +195,9 @@ def main() -> int:
         for frames, (seconds, peak) in REFERENCE.get(name, {}).items() if options.size == "quarter" else ():
             print(f"{'  published code':20}{frames:7d}{seconds:11.3f}{'':10}{peak:11.0f}")
     plot(rows, OUT / "point_networks.png")
-    growth = {
-        name: found[-1]["peak_mib"] / found[min(1, len(found) - 1)]["peak_mib"] - 1 for name, found in rows.items()
-    }
+    growth = {name: found[-1]["peak_mib"] / found[_base(len(found))]["peak_mib"] - 1 for name, found in rows.items()}
     for name, share in growth.items():
-        print(f"{name:20}{share:+7.1%} peak memory from {lengths[min(1, len(lengths) - 1)]} to {lengths[-1]} frames")
+        print(f"{name:20}{share:+7.1%} peak memory from {lengths[_base(len(lengths))]} to {lengths[-1]} frames")
     failed = sum(share > ALLOWED for share in growth.values())
     print(f"{'FAIL' if failed else 'PASS'}: {len(growth) - failed} of {len(growth)} within {ALLOWED:.0%}.")
     return int(failed > 0)
