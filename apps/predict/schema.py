@@ -13,6 +13,7 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 from common.association import registry as associators
 from common.detection import registry as detectors
 from common.errors import EngineUnavailable
+from common.prediction.results import UNNAMED
 from common.prediction.settings import DESCRIPTOR, PredictionSettings
 from common.prediction.untracked import UNTRACKED
 from common.weights.options import EngineOptions
@@ -204,10 +205,15 @@ class RunParameters(Part):
             tracker=tracking.tracker if self.settings.tracking else UNTRACKED,
             repair=tracking.repair and self.settings.tracking,
             looks=tracking.looks if self.settings.tracking else "none",
-            classes=tuple(self.classes) or None,
+            classes=_with_unnamed(self.classes) or None,
             confidence=tracking.birth if tracking.birth is not None else confidence,
             every=tracking.every,
         )
+
+
+def _with_unnamed(classes: list[str]) -> tuple[str, ...]:
+    """What a detector finds without knowing what it is has no name there, and one here."""
+    return (*classes, "") if UNNAMED in classes else tuple(classes)
 
 
 def _renamed(settings: dict[str, Any]) -> dict[str, Any]:
