@@ -15,7 +15,7 @@ from apps.auto_track.smart import LocalSegmenter, RemoteSegmenter, Segmenter, Sm
 from common.detection import registry as detectors
 from common.errors import EngineUnavailable, ServerRefused
 from common.geometry.supervisely import known_type
-from common.serving.smart_tool import GrabCut
+from common.serving.smart_sam2 import smart_tool
 from common.supervisely_io.listing import entities
 from common.supervisely_io.server import Server
 
@@ -60,7 +60,8 @@ class Engines:
             boxes, points = self.of("rectangle"), self.of("point")
             if boxes is None or points is None:
                 return None
-            segmenter: Segmenter = LocalSegmenter(GrabCut()) if choice.engine else RemoteSegmenter(_address(choice))
+            here = LocalSegmenter(smart_tool(choice.engine)) if choice.engine else None
+            segmenter: Segmenter = here or RemoteSegmenter(_address(choice))
             return SmartEngine(boxes, points, segmenter)
         if kind not in TRACKABLE:
             return None

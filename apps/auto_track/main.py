@@ -176,7 +176,10 @@ def _add_services(app: FastAPI) -> None:
     async def engines() -> dict[str, list[dict[str, str]]]:
         """Trackers and detectors in this process, by geometry."""
         found = {kind: [{"name": name, "title": title} for name, title in trackers_for(kind)] for kind in TRACKABLE}
-        found["smarttool"] = [{"name": "grabcut", "title": "GrabCut (no model)"}]
+        found["smarttool"] = [
+            {"name": "default", "title": "SAM 2.1 where its weights are here, else GrabCut"},
+            {"name": "grabcut", "title": "GrabCut (no model)"},
+        ]
         found["detector"] = [{"name": name, "title": detectors.make(name).card.title} for name in detectors.names()]
         return found
 

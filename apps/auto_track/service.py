@@ -22,7 +22,7 @@ from common.serving.access import Caller
 from common.serving.envelope import CacheState, Envelope
 from common.serving.servers import Servers
 from common.serving.settings import ServingSettings
-from common.serving.smart_tool import GrabCut
+from common.serving.smart_sam2 import smart_tool
 from common.supervisely_io.cache import VideoCache
 from common.supervisely_io.server import Server
 from common.supervisely_io.videos import video
@@ -163,7 +163,8 @@ class Service:
             except EngineFailed as error:
                 return {**nothing, "error": {"message": f"{messages.SESSION_GONE} ({error})"}}
             return dict(reply) if isinstance(reply, dict) else nothing
-        return local_mask(call.context, lambda ident, frame: self._frame(server, ident, frame), GrabCut())
+        tool = smart_tool(chosen.engine)
+        return local_mask(call.context, lambda ident, frame: self._frame(server, ident, frame), tool)
 
     def _frame(self, server: Server, video_id: int, frame: int) -> Any:
         source = self.videos.open(server, video(server, video_id))

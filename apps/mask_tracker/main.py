@@ -6,8 +6,8 @@ from pathlib import Path
 
 from common.serving.app import create_app
 from common.serving.settings import TrackerApp
-from common.serving.smart_tool import GrabCut
+from common.serving.smart_sam2 import Preferred
 
 CONFIG = Path(__file__).with_name("config.json")
 
-app = create_app(TrackerApp.from_config(CONFIG, segmenter=GrabCut()))
+app = create_app(TrackerApp.from_config(CONFIG, segmenter=Preferred()))

@@ -8,6 +8,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -113,6 +114,17 @@ class Preferred:
         from common.networks.device import resolve_device
 
         return resolve_device(self._options.device).type == "cuda"
+
+
+@lru_cache(maxsize=1)
+def _shared() -> Preferred:
+    return Preferred()
+
+
+def smart_tool(name: str) -> SmartSegmenter:
+    """name: "grabcut", or anything else for the best that is on this machine; one for the whole process, so that pictures
+    that were looked at once are known."""
+    return GrabCut() if name == "grabcut" else _shared()
 
 
 def _clicks(hints: Hints, width: int, height: int) -> Clicks:
