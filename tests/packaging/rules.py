@@ -18,7 +18,7 @@ SCHEMA = json.loads(Path(__file__).with_name("config.schema.json").read_text())
 ROOT_APP = "__ROOT_APP__"
 LOCAL_ONLY = {"apps/workbench"}
 """Apps that are started on a laptop and never released: docs/packaging.md says why."""
-NEEDED_FOR_RELEASE = ("docker_image", "task_location", "gpu", "headless", "session_tags")
+NEEDED_FOR_RELEASE = ("docker_image", "task_location", "gpu", "headless")
 EVERY_SHAPE = {"rectangle", "oriented_bbox", "bitmap", "polygon", "point", "line", "polyline", "graph"}
 SHAPES_OF_ENGINE = {
     "apps/box_tracker": {"rectangle"},
@@ -53,6 +53,8 @@ def problems(app: str, root: Path = ROOT) -> list[str]:
     if not {"instance_version", "min_instance_version"} & config.keys():
         found.append("a released app says instance_version (or min_instance_version)")
     found += [f"a released app says {name}" for name in NEEDED_FOR_RELEASE if name not in config]
+    if config.get("task_location") == "application_sessions" and "session_tags" not in config:
+        found.append("others find a session by its session_tags, which are missing")
     found += _role(app, config)
     if app != ROOT_APP and (folder / "requirements.txt").exists():
         found.append("requirements.txt beside a config blocks the release")
