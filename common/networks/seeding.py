@@ -27,10 +27,10 @@ def tensor_for(name: str, shape: tuple[int, ...], seed: int = 0) -> NDArray[np.f
         return rng.uniform(0.5, 1.5, shape).astype(np.float32)
     if leaf == "running_mean":
         return (0.1 * rng.standard_normal(shape)).astype(np.float32)
-    values = rng.standard_normal(shape)
+    values = np.asarray(rng.standard_normal(shape))  # a number for the shape ()
     if len(shape) > 1:
         return (values / math.sqrt(math.prod(shape[1:]))).astype(np.float32)
-    return (0.1 * values + (1.0 if leaf in _AROUND_ONE else 0.0)).astype(np.float32)
+    return np.asarray(0.1 * values + (1.0 if leaf in _AROUND_ONE else 0.0), np.float32)
 
 
 @torch.no_grad()

@@ -126,6 +126,8 @@ def test_a_foreign_server_is_never_asked(client: Client, stage: Stage, stranger:
         ("smart_cache", {}, {"video_id": stage.video.id, "server_address": address, "api_token": "t"}),
         ("smart_segmentation", click, {}),
         ("jobs", {}, {}),
+        ("models/choose", {}, {"name": "flow"}),
+        ("models/download", {}, {"name": "xmem"}),
     ]
     for command, context, state in calls:
         reply = client.post(command, context, state, server_address=address, api_token="a-token")
@@ -134,7 +136,7 @@ def test_a_foreign_server_is_never_asked(client: Client, stage: Stage, stranger:
     assert seen == []
 
 
-@pytest.mark.parametrize("path", ["sly/session-info", "", "sly/state", "openapi.json", "docs", "sly/css/x", "nothing"])
+@pytest.mark.parametrize("path", ["sly/session-info", "sly/state", "openapi.json", "docs", "sly/css/x", "nothing"])
 def test_what_must_not_exist_does_not(client: Client, path: str) -> None:
     assert client.get(path).status_code in (404, 405)
     assert client.post(path).status_code in (404, 405)
