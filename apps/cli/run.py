@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from apps.workbench.bench import Workbench
 
 ROOT = Path(__file__).parents[2]
-APPS = ("auto_track", "box_tracker", "mask_tracker", "point_tracker", "detector")
+APPS = ("auto_track", "box_tracker", "mask_tracker", "point_tracker", "detector", "predict")
 """What runs besides the workbench; each as its own process, watched and restarted by it."""
 
 
