@@ -149,7 +149,8 @@ def _supervisely(
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         top = "project"
         archive.writestr(f"{top}/meta.json", json.dumps(plain, indent=1))
-        keys = {"tags": {}, "objects": {}, "figures": {}, "videos": {_key("video", video.id): video.id}}
+        named = {key: ident for ident, key in key_of.items()}
+        keys = {"tags": {}, "objects": named, "figures": {}, "videos": {_key("video", video.id): video.id}}
         archive.writestr(f"{top}/key_id_map.json", json.dumps(keys))
         with archive.open(f"{top}/dataset/ann/{video.name}.json", "w", force_zip64=True) as ann:
             for piece in _annotation(session, video, found, key_of):
@@ -168,6 +169,7 @@ def _annotation(session: Session, video: _Video, found: list[Any], key_of: dict[
         "objects": [
             {
                 "key": key_of[entry["id"]],
+                "id": entry["id"],
                 "classTitle": video.classes[entry["classId"]]["title"],
                 "tags": [_tag(tag) for tag in tags.get(entry["id"], [])],
                 "labelerLogin": "admin",
@@ -188,6 +190,7 @@ def _annotation(session: Session, video: _Video, found: list[Any], key_of: dict[
             yield ", "
         record = {
             "key": _key("figure", row.id),
+            "id": row.id,
             "objectKey": key_of[row.object_id],
             "geometryType": row.geometry_type,
             "labelerLogin": "admin",
@@ -204,7 +207,7 @@ def _annotation(session: Session, video: _Video, found: list[Any], key_of: dict[
 
 def _tag(tag: dict[str, Any]) -> dict[str, Any]:
     kept = ("name", "value", "frameRange", "labelerLogin", "createdAt", "updatedAt")
-    return {"key": _key("tag", tag["id"]), **{name: tag[name] for name in kept if name in tag}}
+    return {"key": _key("tag", tag["id"]), "id": tag["id"], **{name: tag[name] for name in kept if name in tag}}
 
 
 def _without_id(entry: dict[str, Any]) -> dict[str, Any]:

@@ -32,7 +32,9 @@ def list_videos(session: Session) -> list[dict[str, Any]]:
     ).all()
     counted = select(AnnotationObject.video_id, func.count()).group_by(AnnotationObject.video_id)
     counts = dict(session.execute(counted).tuples().all())
-    return [{**describe(session, row), "project": p, "dataset": d, "objects": counts.get(row.id, 0)} for row, p, d in rows]
+    return [
+        {**describe(session, row), "project": p, "dataset": d, "objects": counts.get(row.id, 0)} for row, p, d in rows
+    ]
 
 
 def describe(session: Session, video: Video) -> dict[str, Any]:

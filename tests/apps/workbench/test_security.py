@@ -26,7 +26,8 @@ _ADDRESSES = [
     ("GET", "/workbench/videos/1/file"),
     ("POST", "/workbench/faults"),
     ("POST", "/workbench/apps/register"),
-    ("GET", "/"),
+    ("GET", "/workbench/annotator/videos"),
+    ("GET", "/app/1/"),
     ("GET", "/docs"),
     ("GET", "/openapi.json"),
 ]

@@ -140,6 +140,9 @@ on("review frame video", () => {
   box.replaceChildren(...(rows.length ? rows : [el("p", { class: "empty" }, anythingTracked() ? "Nothing doubtful." : "After tracking, doubtful frames are listed here.")]));
   const current = R.at?.frame === S.frame && R.list.some((d) => d.frame === S.frame && d.id === R.at.id);
   $("review-accept").disabled = !current;
+  const gap = current && R.at.last !== undefined;
+  $("review-accept").querySelector("span").textContent = gap ? "Not there" : "Accept";
+  $("review-accept").setAttribute("aria-label", gap ? "The object is not there" : "Accept what is seen");
 });
 const anythingTracked = () => [...S.objects.keys()].some((id) => codesOf(id)?.some((code) => code >= 2));
 

@@ -78,5 +78,5 @@ export async function accept() {
     await apply(`${nameOf(id)} is not there`, [{ op: "set_absent", objectId: id, ranges }], [doubt.frame, doubt.last]);
   } else return;
   R.accepted++;
-  if (doubt) { if (R.list.length) next(); else toast("Review finished: nothing is left.", { id: "review" }); }
+  if (doubt) { if (R.list.length) show(R.list.find((d) => d.frame >= S.frame) ?? R.list[0]); else toast("Review finished: nothing is left.", { id: "review" }); }
 }

@@ -108,7 +108,8 @@ function drawStrip(id, y, w, c) {
         if (code === 0) continue;
         if (code === KEY) keys.push(frame);
         paint.fillStyle = code === KEY ? colorOf(id) : code === NO_SCORE ? c.dim : heat[code - SCORE];
-        paint.fillRect(xOf(frame), bar, k + 0.4, tall);
+        const x = Math.floor(xOf(frame));
+        paint.fillRect(x, bar, Math.floor(xOf(frame + 1)) - x, tall);
       }
     } else {
       for (let x = SIDE; x < w; x++) { // several frames on one pixel: the least sure is shown

@@ -418,6 +418,7 @@ function startPan(event) {
 stage.addEventListener("pointerdown", (event) => {
   if (!S.video || (event.button !== 0 && event.button !== 1)) return;
   stage.setPointerCapture(event.pointerId);
+  stage.classList.add("pointed"); // the ring is for those who come by keyboard
   stage.focus({ preventScroll: true });
   const p = toPicture(event);
   if (session?.down) { session.down(p); return; }
@@ -467,6 +468,7 @@ stage.addEventListener("pointermove", (event) => {
   }
 });
 
+stage.addEventListener("blur", () => stage.classList.remove("pointed"));
 stage.addEventListener("pointerup", (event) => { if (session && event.button !== 2) session.up?.(toPicture(event)); });
 stage.addEventListener("pointercancel", cancel);
 stage.addEventListener("pointerleave", () => { if (!session) { view.draft = null; view.hover = null; redraw(); } });
