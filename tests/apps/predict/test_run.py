@@ -233,3 +233,13 @@ def test_a_preview_is_a_clip_and_writes_nothing(predict: Predicting, project: Pr
     assert reply.content[4:8] == b"ftyp"
     assert reply.headers["x-frames"] == "15"
     assert not predict.figures(project.videos[0], project.datasets[0])
+
+
+@pytest.mark.slow
+def test_a_cluster_does_the_same(predict: Predicting, project: Project) -> None:
+    pytest.importorskip("ray", reason="ray is not installed; see dev_requirements.txt")
+    where = {"input": {"video_ids": project.videos[:2]}, "output": {"project_name": "cluster"}, **MOTION}
+    done = predict.run(settings={"executor": "ray"}, **where)
+    api = predict.served.api
+    for row in done["videos"]:
+        moving(predict, row["result_video_id"], api.video.get_info_by_id(row["result_video_id"]).dataset_id)
