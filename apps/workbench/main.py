@@ -125,6 +125,7 @@ def _listen(settings: Settings) -> socket.socket:
         raise UserError(
             f"Port {settings.port} on {settings.host} cannot be used ({error.strerror}); choose another with --port."
         ) from error
-    listener.listen()  # from here on a client waits for the first reply instead of being refused
-    listener.set_inheritable(True)
+    # From here on a client waits for the first reply instead of being refused. No app inherits the socket: if this process
+    # is killed, its port must be free for the next one.
+    listener.listen()
     return listener

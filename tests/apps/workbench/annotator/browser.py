@@ -88,7 +88,7 @@ class Bench:
         assert self._process.poll() is None, "the workbench ended"
         try:
             return requests.get(f"{self.address}/livez", timeout=5).ok
-        except requests.ConnectionError:
+        except requests.RequestException:
             return False
 
     def kill(self) -> None:
