@@ -32,7 +32,12 @@ run: $(RUN_STAMP)  ## make run [VIDEO=file] [PORT=8000] [DATA=data]
 demo: $(RUN_STAMP)  ## make demo [VIDEO=file] [BOX=x1,y1,x2,y2] [OUT=dir]
 	@$(BIN)/python -m apps demo $(if $(VIDEO),"$(VIDEO)") $(if $(BOX),--box $(BOX)) --out "$(or $(OUT),out/demo)"
 
-test: check
+# The page tests need a Chromium; where none can be had they skip, saying so.
+.PHONY: chromium
+chromium:
+	@sh .ci/chromium
+
+test: check chromium
 	@$(BIN)/python -m pytest -n auto --dist worksteal -q
 
 check: $(STAMP)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import threading
+import webbrowser
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -42,7 +45,7 @@ def run(
 
         logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs addresses, and session tokens are in some
         specs = [read_spec(ROOT / "apps" / name, ROOT) for name in APPS]
-        serve(Settings(data.absolute(), port=port), specs, APPS, _importer(videos or (), demo))
+        serve(Settings(data.absolute(), port=port), specs, APPS, _importer(videos or (), demo, browser))
     return 0
 
 
@@ -52,8 +55,8 @@ def _draw_demo(folder: Path) -> Path:
     return write_clip(folder)
 
 
-def _importer(videos: list[Path] | tuple[()], demo: Future[Path] | None) -> Callable[[Workbench], None]:
-    """What fills the workbench before it answers its first request."""
+def _importer(videos: list[Path] | tuple[()], demo: Future[Path] | None, browser: bool) -> Callable[[Workbench], None]:
+    """What fills the workbench before it answers its first request, and then shows it."""
     from apps.workbench.importing import import_video
 
     def prepare(bench: Workbench) -> None:
@@ -65,8 +68,19 @@ def _importer(videos: list[Path] | tuple[()], demo: Future[Path] | None) -> Call
             annotation, meta = read_annotation(labels / "annotation.json"), read_meta(labels / "meta.json")
             import_video(bench, clip, "Demo", annotation, meta)
         sys.stderr.write(
-            f"The suite runs at {bench.settings.address} - Ctrl-C ends it.\n"
+            f"The suite runs at {bench.settings.address} - open it in a browser; Ctrl-C ends it.\n"
             f"For Supervisely scripts: sly.Api.from_env() after loading {bench.settings.data / 'supervisely.env'}.\n"
         )
+        if browser:
+            # It listens already, so the browser waits for the page; the page opens the newest video by itself.
+            threading.Thread(target=show, args=(bench.settings.address,), name="browser", daemon=True).start()
 
     return prepare
+
+
+def show(address: str) -> bool:
+    """Opens the browser of the person's desktop; nothing happens where there is none. Whether one was found."""
+    # On a machine without a desktop a text browser would be found, which would take the terminal.
+    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return False
+    return webbrowser.open(address)
