@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-dev
 RUN_STAMP := $(VENV)/.installed
 
-BENCHMARKS := boxes masks points confidence memory association platform_tracking box_networks mask_networks point_networks
+BENCHMARKS := predict boxes masks points confidence memory association platform_tracking box_networks mask_networks point_networks
 
 .PHONY: run demo test check bench clean
 .DEFAULT_GOAL := run
