@@ -1,0 +1,62 @@
+"""A person's way through the page, in a browser."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from tests.apps.predict.conftest import Predicting, Project
+
+PATIENCE_MS = 60_000
+NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome")
+
+
+@pytest.fixture
+def page(predict: Predicting) -> Iterator[object]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    browser = next((path for name in NAMES if (path := shutil.which(name))), None)
+    if browser is None:
+        pytest.skip("there is no Chromium on this machine")
+    with sync_api.sync_playwright() as driver:
+        flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+        running = driver.chromium.launch(executable_path=browser, args=flags)
+        opened = running.new_page()
+        opened.set_default_timeout(PATIENCE_MS)
+        faults: list[str] = []
+        elsewhere: list[str] = []
+        opened.on("pageerror", lambda error: faults.append(str(error)))
+        opened.on("request", lambda asked: elsewhere.append(asked.url))
+        opened.goto(predict.url)
+        yield opened
+        assert faults == []
+        own = (predict.url, "blob:", "data:")
+        assert [url for url in elsewhere if not url.startswith(own)] == [], "the page loads nothing from elsewhere"
+        running.close()
+
+
+@pytest.mark.slow
+def test_from_project_to_labels(page, predict: Predicting, project: Project) -> None:  # type: ignore[no-untyped-def]
+    name = predict.served.api.project.get_info_by_id(project.id).name
+    page.wait_for_function("document.querySelectorAll('#project option').length > 1")
+    assert page.is_disabled("#run")
+    page.select_option("#project", label=name)
+    page.wait_for_function("document.querySelectorAll('#videos tr').length === 3")
+    page.uncheck("#videos tr:nth-child(2) input")
+    assert not page.is_visible("#row-iou")
+    page.select_option("#mode", "iou_merge")
+    assert page.is_visible("#row-iou")
+    page.fill("#name", "From the page")
+    page.click("#look")
+    page.wait_for_function("document.getElementById('look-said').textContent.includes('frames')")
+    assert page.is_visible("#clip")
+    page.click("#run")
+    page.wait_for_function("document.getElementById('state').textContent.startsWith('finished')")
+    status = predict.get("status")
+    assert [row["video_id"] for row in status["videos"]] == [project.videos[0], project.videos[2]]
+    assert predict.served.api.project.get_info_by_id(status["project_id"]).name.startswith("From the page")
+    page.click("#no-classes")
+    assert page.is_disabled("#run")
+    page.reload()
+    page.wait_for_function("document.getElementById('state').textContent.startsWith('finished')")
