@@ -111,7 +111,7 @@ def _add_jobs(app: FastAPI) -> None:
     @app.get("/progress")
     async def progress(request: Request, service: Predict, job_id: str | None = None) -> StreamingResponse:
         """Server-sent events: one for each change, the last one when the job is over."""
-        ident: str = job_id or await run_in_threadpool(service.latest)
+        ident = await run_in_threadpool(service.latest) if job_id is None else job_id
         await run_in_threadpool(service.found, ident)
         return StreamingResponse(_events(request, service, ident), media_type="text/event-stream")
 

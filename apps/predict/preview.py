@@ -70,24 +70,31 @@ def preview(
     settings = parameters.prediction(checkpoint)
     cache = VideoCache(folder / "videos", serving.cache_bytes)
     frames = max(1, round(seconds * (record.fps or 25.0)))
-    with tempfile.TemporaryDirectory(dir=folder) as place, cache.open(server, record) as whole:
-        source = _Beginning(whole, frames)
-        with Journal(Path(place) / "preview.sqlite", "preview") as journal:
-            detector: Detector
-            if parameters.model.mode == "connect":
-                assert parameters.model.session_id is not None
-                wanted: dict[str, Any] = {"confidence_threshold": settings.thresholds.low}
-                if parameters.classes:
-                    wanted["classes"] = parameters.classes
-                stop = threading.Event()
-                detector = ConnectedDetector(parameters.model.session_id, caller, record, wanted, stop, settings.every)
-            else:
-                detector = detectors.make(settings.detector, settings.options, DetectorSettings(batch=settings.batch))
-            predict_video(source, detector, settings, journal, looks=make_looks(settings.looks, settings.options))
-            results = Results(journal, settings, source.info)
-            clip = Path(place) / "preview.mp4"
-            _draw(source, ResultsView(results, journal), clip)
-            return Preview(clip.read_bytes(), len(results.identities), source.info.frames)
+    try:
+        with tempfile.TemporaryDirectory(dir=folder) as place, cache.open(server, record) as whole:
+            source = _Beginning(whole, frames)
+            with Journal(Path(place) / "preview.sqlite", "preview") as journal:
+                detector: Detector
+                if parameters.model.mode == "connect":
+                    assert parameters.model.session_id is not None
+                    wanted: dict[str, Any] = {"confidence_threshold": settings.thresholds.low}
+                    if parameters.classes:
+                        wanted["classes"] = parameters.classes
+                    stop = threading.Event()
+                    detector = ConnectedDetector(
+                        parameters.model.session_id, caller, record, wanted, stop, settings.every
+                    )
+                else:
+                    detector = detectors.make(
+                        settings.detector, settings.options, DetectorSettings(batch=settings.batch)
+                    )
+                predict_video(source, detector, settings, journal, looks=make_looks(settings.looks, settings.options))
+                results = Results(journal, settings, source.info)
+                clip = Path(place) / "preview.mp4"
+                _draw(source, ResultsView(results, journal), clip)
+                return Preview(clip.read_bytes(), len(results.identities), source.info.frames)
+    finally:
+        cache.close()
 
 
 def _draw(source: _Beginning, view: ResultsView, clip: Path) -> None:
