@@ -31,14 +31,20 @@ function templateJson({ nodes, edges }, color) {
 
 export const fits = (kind, type) => kind.shape === "any" ? type !== "graph" || Boolean(kind.template?.nodes) : kind.shape === type;
 
-// The class for a new object of that type: the chosen one when it fits, else another that does, else a new one.
-export async function askForClass(type) {
+// The class that a new object of that type would get: the chosen one when it fits, else the only one that does.
+export function likely(type) {
   const chosen = S.classes.get(S.classId);
   if (chosen && fits(chosen, type)) return chosen;
   const others = [...S.classes.values()].filter((kind) => fits(kind, type));
   const exact = others.filter((kind) => kind.shape === type);
-  if (exact.length === 1 || others.length === 1) {
-    const found = exact[0] ?? others[0];
+  return exact.length === 1 || others.length === 1 ? exact[0] ?? others[0] : null;
+}
+
+// The same, or a new class that is asked for.
+export async function askForClass(type) {
+  const found = likely(type);
+  if (found) {
+    if (found.id === S.classId) return found;
     S.classId = found.id;
     emit("classes");
     toast(`New ${found.name}: that class takes ${SHAPE_NAMES[type]?.toLowerCase() ?? type}.`, { id: "class", seconds: 4 });

@@ -131,6 +131,7 @@ export const KEYS = [
 
 export function showKeys() {
   return dialog("Keys", () => el("div", { class: "keys" }, KEYS.map(([title, keys]) =>
-    el("section", {}, el("h3", {}, title), el("dl", {}, keys.map(([key, text]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, text)]))))), { wide: true });
+    el("section", {}, el("h3", {}, title), el("dl", {}, keys.map(([key, text]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, text)])))),
+  el("p", { class: "dim" }, "On the timeline: diamonds are figures that you drew, colour from red to green is how sure tracking was, hatching means the object is not there, red marks are frames to look at. Ctrl + wheel zooms it.")), { wide: true });
 }
 

@@ -2,7 +2,7 @@
 
 import { $, clamp, el, toast } from "./dom.js";
 import { ask } from "./api.js";
-import { askForClass } from "./classes.js";
+import { askForClass, likely } from "./classes.js";
 import * as masks from "./masks.js";
 import * as shapes from "./shapes.js";
 import { S, apply, colorOf, emit, figureOf, figuresOn, findFigure, nameOf, on, only, select } from "./state.js";
@@ -274,7 +274,7 @@ async function paint(from, erase) {
     }
     if (session !== made && !made.ended) return; // it was given up meanwhile
     const owner = figure?.objectId ?? target("bitmap");
-    view.paint = { canvas, color: owner ? colorOf(owner) : S.classes.get(S.classId)?.color ?? "#7aa2f7", figureId: figure?.id };
+    view.paint = { canvas, color: owner ? colorOf(owner) : likely("bitmap")?.color ?? "#7aa2f7", figureId: figure?.id };
     made.ready = true;
     made.lay();
   })();
@@ -499,8 +499,8 @@ on("tool selection classes frame figures shown video", () => {
   const tool = TOOLS[S.tool], bar = $("tool-bar");
   const parts = [el("strong", {}, tool.label)];
   if (tool.type && S.tool !== "eraser") {
-    const owner = target(tool.type), kind = S.classes.get(S.classId);
-    parts.push(el("span", { class: "chip" }, owner !== null ? `for ${nameOf(owner)}` : kind ? `new ${kind.name}` : "new object"));
+    const owner = target(tool.type), kind = likely(tool.type);
+    parts.push(el("span", { class: "chip" }, owner !== null ? `for ${nameOf(owner)}` : kind ? `new ${kind.name}` : "new class"));
   }
   if (S.tool === "brush" || S.tool === "eraser")
     parts.push(el("label", { class: "size" }, "Size ",
