@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import random
 import shutil
@@ -334,13 +335,15 @@ def _wait_for_rows(out: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.02)
 
 
+LONG = 100
+
+
 def test_ctrl_c_keeps_what_is_finished_and_the_same_command_resumes(tracked: Path, clip: Clip, tmp_path: Path):
     folder = tmp_path / "long"
     folder.mkdir()
-    source = open_source(clip.video)
-    for number in range(200):  # long enough to be interrupted: the clip there and back
-        turn = number % (2 * FRAMES - 2)
-        picture = source.read(turn if turn < FRAMES else 2 * FRAMES - 2 - turn)
+    pictures = list(open_source(clip.video).stream(0, FRAMES))
+    there_and_back = itertools.cycle([*pictures, *pictures[-2:0:-1]])
+    for number, picture in enumerate(itertools.islice(there_and_back, LONG)):  # long enough to be interrupted
         cv2.imwrite(str(folder / f"{number:04d}.jpg"), picture[..., ::-1])
     out = tmp_path / "out"
     job = ["track", folder, "--box", clip.box(), "--no-overlay", "--out", out]
@@ -356,11 +359,11 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_resumes(tracked: Pat
     summary = json.loads((out / "summary.json").read_text())
     assert summary["complete"] is False
     done = len(mot(out / "tracks.txt")[1])
-    assert 0 < done < 200
+    assert 0 < done < LONG
     finished = (out / "tracks.txt").read_text()
     again = subprocess.run(arguments(job), cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert again.returncode == 0, again.stderr
     assert "Continuing" in again.stderr
     whole = (out / "tracks.txt").read_text()
     assert whole.startswith(finished)
-    assert len(mot(out / "tracks.txt")[1]) == 200
+    assert len(mot(out / "tracks.txt")[1]) == LONG

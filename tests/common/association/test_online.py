@@ -120,9 +120,13 @@ def test_saved_and_resumed_equals_never_stopped(name: str) -> None:
         registry.make(other, state=made.save())
 
 
+FRAMES = 3000
+"""10,000 pass too, in three times the time."""
+
+
 @pytest.mark.slow
-def test_ten_thousand_frames_of_a_hundred_objects_in_flat_memory() -> None:
-    """A hundred people who come and go and are missed now and then: what is held after 250 frames is held after 10,000.
+def test_many_frames_of_a_hundred_objects_in_flat_memory() -> None:
+    """A hundred people who come and go and are missed now and then: what is held after 250 frames is held at the end.
     (Most of the frames go by without being measured: tracing memory is slow.)"""
     rng = np.random.default_rng(1)
     base = np.stack((np.arange(100) % 10 * 190.0, np.arange(100) // 10 * 110.0), 1)
@@ -141,10 +145,10 @@ def test_ten_thousand_frames_of_a_hundred_objects_in_flat_memory() -> None:
     run(200, 250)
     early, early_state = tracemalloc.get_traced_memory()[0], len(made.save())
     tracemalloc.stop()
-    run(250, 9950)
+    run(250, FRAMES - 50)
     tracemalloc.start()
     made = registry.make(state=made.save())
-    run(9950, 10000)
+    run(FRAMES - 50, FRAMES)
     late = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert late < 1.5 * early
