@@ -55,7 +55,7 @@ def predict(
         typer.Option("--class", metavar="NAME", help="Only this class; repeat for more.", show_default=False),
     ] = None,
     confidence: Annotated[
-        float | None, typer.Option(min=0.01, max=1, help="Score that begins an object; default: as suits the detector.")
+        float | None, typer.Option(min=0.01, max=1, help="Score that begins an object; default: 0.6.")
     ] = None,
     every: Annotated[int, typer.Option(min=1, help="Detect on each so-manieth frame.")] = 1,
     looks: Annotated[

@@ -88,7 +88,7 @@ class Model(Part):
 
 
 class Tracking(Part):
-    """tracker: who is who from frame to frame. birth: score that begins an object; None = what suits the detector. looks,
+    """tracker: who is who from frame to frame. birth: score that begins an object; None = the inference settings' confidence, else 0.6. looks,
     every, repair: see `PredictionSettings`."""
 
     tracker: str = "botsort"

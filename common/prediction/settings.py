@@ -14,12 +14,6 @@ from common.weights.options import DEFAULT, EngineOptions
 
 NO_LOOKS, DESCRIPTOR = "none", "descriptor"
 
-_USUAL: Mapping[str, Thresholds] = {
-    # Its score is 1 - exp(-distance from the boundary); half a unit from the boundary, 0.39, is what is usually asked for.
-    "hog": Thresholds(high=0.3, low=0.1, birth=0.39),
-}
-"""Thresholds of detectors whose scores are no probabilities."""
-
 
 @dataclass(frozen=True)
 class PredictionSettings:
@@ -27,8 +21,8 @@ class PredictionSettings:
     detections without identities. repair: link, fill,
     drop and smooth once the video is known. looks: what tells objects apart by appearance: "none", "descriptor" (no
     weights), or an OSNet of the catalogue, "NAME=FILE" for weights from a file. classes: only these; None = all.
-    confidence: score from which a detection begins an object, 0..1; raised: fewer and surer objects; None = what suits
-    the detector. every: detect on each so-manieth frame; raised: faster, fast objects are lost. batch: frames that go
+    confidence: score from which a detection begins an object, 0..1; raised: fewer and surer objects; None = that of
+    `Thresholds`. every: detect on each so-manieth frame; raised: faster, fast objects are lost. batch: frames that go
     through the detector together.
     """
 
@@ -56,7 +50,7 @@ class PredictionSettings:
     @property
     def thresholds(self) -> Thresholds:
         if self.confidence is None:
-            return _USUAL.get(self.detector, Thresholds())
+            return Thresholds()
         birth = self.confidence
         return Thresholds(high=birth * 5 / 6, low=min(0.1, birth / 2), birth=birth)
 

@@ -120,7 +120,7 @@ def test_batches_are_the_same_after_a_stop(tmp_path: Path) -> None:
 
 def test_frames_that_cannot_be_read_are_counted_once_and_passed_over(tmp_path: Path) -> None:
     source = NumberedSource(FRAMES, missing=(12, 13, 30))
-    _, damage, _, *frames = finished(tmp_path, source=source, interrupt="stop", at=(16, 40))
+    _, damage, _, *frames = finished(tmp_path, source=source, interrupt="stop", at=(16, 32))
     assert damage == "Frame 12 is gone. Frames that could not be read: 3."
     assert [frame for frame, _ in frames] == [n for n in range(FRAMES) if n not in (12, 13, 30)]
 
