@@ -118,13 +118,6 @@ export function nextKey(step) { // of the selected objects, of all when none is 
   else goTo(best, { step });
 }
 
-export function rangeOf(id) {
-  const codes = codesOf(id);
-  if (!codes) return null;
-  const first = codes.findIndex((code) => code !== 0);
-  return first < 0 ? null : [first, codes.findLastIndex((code) => code !== 0)];
-}
-
 export function cycle(step) {
   const ids = [...S.objects.keys()].filter((id) => !S.hidden.has(id));
   if (!ids.length) return null;

@@ -85,7 +85,7 @@ function tick(now) {
   if (!play.on) return;
   const due = Math.floor(play.from + ((now - play.at) / 1000) * S.video.fps * play.speed);
   const last = S.video.frames - 1;
-  if (due !== S.frame) {
+  if (due > S.frame) { // the first tick's time can lie before the start
     if (view.shown !== S.frame) { // the picture is not here yet: the clock waits for it
       play.at = now;
       play.from = S.frame;

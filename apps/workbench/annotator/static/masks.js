@@ -76,4 +76,16 @@ export function tint(canvas, color) {
   tinted.set(canvas, { color, made });
   return made;
 }
+// A rim of one pixel around the mask, one pixel larger on every side.
+const rims = new WeakMap();
+export function rim(canvas, color) {
+  const known = rims.get(canvas);
+  if (known?.color === color) return known.made;
+  const made = new OffscreenCanvas(canvas.width + 2, canvas.height + 2), context = made.getContext("2d"), picture = tint(canvas, color);
+  for (const [x, y] of [[0, 1], [2, 1], [1, 0], [1, 2]]) context.drawImage(picture, x, y);
+  context.globalCompositeOperation = "destination-out";
+  context.drawImage(canvas, 1, 1);
+  rims.set(canvas, { color, made });
+  return made;
+}
 export const untint = (canvas) => tinted.delete(canvas);

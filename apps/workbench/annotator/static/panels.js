@@ -1,6 +1,6 @@
 // The panel on the right: class of new objects, the list of objects, tracking, review.
 
-import { $, button, el } from "./dom.js";
+import { $, button, el, every } from "./dom.js";
 import * as act from "./actions.js";
 import { newClass } from "./classes.js";
 import { R, accept, next, show } from "./review.js";
@@ -24,7 +24,7 @@ on("classes video", () => {
 
 // --- objects -----------------------------------------------------------------------------------------------------------
 
-on("objects selection classes look frame video", () => {
+on("objects selection classes look video", () => {
   const here = new Map();
   for (const id of S.objects.keys()) here.set(id, codesOf(id)?.[S.frame] ?? 0);
   $("object-count").textContent = S.objects.size || "";
@@ -38,9 +38,20 @@ on("objects selection classes look frame video", () => {
   $("object-split").disabled = $("object-absent").disabled = S.selected.size !== 1;
 });
 
+function showCode(place, code) {
+  place.className = code >= 100 && code < 100 + S.doubt * 100 ? "state bad" : "state";
+  place.title = code === 1 ? "Drawn by a person on this frame" : code ? "Tracked on this frame" : "";
+  place.textContent = code === 1 ? "◆" : code >= 100 ? `${code - 100}%` : code ? "•" : "";
+  return place;
+}
+
+// From frame to frame only this changes; the rows stay.
+on("frame", every(60, () => {
+  for (const row of $("objects").querySelectorAll(".object")) showCode(row.querySelector(".state"), codesOf(Number(row.dataset.id))?.[S.frame] ?? 0);
+}));
+
 function objectRow(object, code) {
-  const on = S.selected.has(object.id), hidden = S.hidden.has(object.id), range = act.rangeOf(object.id);
-  const state = code === 1 ? "◆" : code >= 100 ? `${code - 100}%` : code ? "•" : "";
+  const on = S.selected.has(object.id), hidden = S.hidden.has(object.id), range = S.ranges.get(object.id);
   const row = el("div", { class: `object${on ? " on" : ""}${hidden ? " off" : ""}`, role: "option", "aria-selected": String(on), tabindex: on ? "0" : "-1", "data-id": object.id,
     onclick: (event) => { if (!event.target.closest("button, select")) select(object.id, { add: event.shiftKey || event.ctrlKey || event.metaKey }); },
     ondblclick: () => { if (range) goTo(range[0]); } },
@@ -50,7 +61,7 @@ function objectRow(object, code) {
     ? el("select", { class: "kind", "aria-label": `Class of ${nameOf(object.id)}`, onchange: (e) => act.setClass(object.id, Number(e.target.value)) },
       [...S.classes.values()].map((kind) => el("option", { value: kind.id, selected: kind.id === object.classId }, kind.name)))
     : el("span", { class: "kind" }, classOf(object)?.name ?? "?"),
-  el("span", { class: `state${code >= 100 && code < 100 + S.doubt * 100 ? " bad" : ""}`, title: code === 1 ? "Drawn by a person on this frame" : code ? "Tracked on this frame" : "" }, state),
+  showCode(el("span"), code),
   el("span", { class: "range", title: range ? `Frames ${range[0]} to ${range[1]}` : "" }, range ? `${range[0]}–${range[1]}` : "–"),
   button(hidden ? `Show ${nameOf(object.id)}` : `Hide ${nameOf(object.id)}`, { icon: hidden ? "eye-off" : "eye", class: "ghost", "aria-pressed": String(hidden) }, () => act.toggleHidden(object.id)));
   return row;
@@ -129,7 +140,7 @@ export function trackerSettings() {
 
 // --- review ----------------------------------------------------------------------------------------------------------------
 
-on("review frame video", () => {
+const showReview = () => {
   const box = $("review-list"), count = R.list.length;
   $("review-count").textContent = count || "";
   $("review-next").disabled = $("review-prev").disabled = count === 0;
@@ -143,7 +154,9 @@ on("review frame video", () => {
   const gap = current && R.at.last !== undefined;
   $("review-accept").querySelector("span").textContent = gap ? "Not there" : "Accept";
   $("review-accept").setAttribute("aria-label", gap ? "The object is not there" : "Accept what is seen");
-});
+};
+on("review video", showReview);
+on("frame", every(80, showReview));
 const anythingTracked = () => [...S.objects.keys()].some((id) => codesOf(id)?.some((code) => code >= 2));
 
 export function wireReview() {

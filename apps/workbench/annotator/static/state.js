@@ -8,7 +8,7 @@ const KEPT_CHUNKS = 120;
 export const KEY = 1, NO_SCORE = 2, SCORE = 100;
 
 export const S = {
-  video: null, frame: 0, classes: new Map(), objects: new Map(), codes: new Map(), selected: new Set(), classId: null,
+  video: null, frame: 0, classes: new Map(), objects: new Map(), codes: new Map(), ranges: new Map(), selected: new Set(), classId: null,
   tool: "select", history: { undo: null, redo: null }, chunks: new Map(), hidden: new Set(), tracks: new Map(),
   doubt: 0.5, labels: true, opacity: 0.3,
 };
@@ -51,6 +51,11 @@ function setCodes(timeline, first, last) {
     const id = Number(key), bytes = Uint8Array.from(atob(part.codes), (c) => c.charCodeAt(0));
     if (!S.codes.has(id)) S.codes.set(id, new Uint8Array(S.video.frames));
     S.codes.get(id).set(bytes, part.first);
+  }
+  S.ranges.clear();
+  for (const [id, codes] of S.codes) {
+    const begin = codes.findIndex((code) => code !== 0);
+    if (begin >= 0) S.ranges.set(id, [begin, codes.findLastIndex((code) => code !== 0)]);
   }
 }
 

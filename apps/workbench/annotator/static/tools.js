@@ -1,6 +1,6 @@
 // What the pointer does on the stage: picking and dragging figures, and drawing new ones of every kind.
 
-import { $, clamp, el, toast } from "./dom.js";
+import { $, clamp, el, every, toast } from "./dom.js";
 import { ask } from "./api.js";
 import { askForClass, likely } from "./classes.js";
 import * as masks from "./masks.js";
@@ -495,7 +495,7 @@ function cursor(under) {
 
 // --- the bar of the tool ---------------------------------------------------------------------------------------------
 
-on("tool selection classes frame figures shown video", () => {
+const showBar = () => {
   const tool = TOOLS[S.tool], bar = $("tool-bar");
   const parts = [el("strong", {}, tool.label)];
   if (tool.type && S.tool !== "eraser") {
@@ -512,7 +512,9 @@ on("tool selection classes frame figures shown video", () => {
   parts.push(el("span", { class: "hint" }, tool.hint));
   bar.replaceChildren(...parts);
   bar.hidden = S.tool === "select" && S.objects.size > 0;
-});
+};
+on("tool selection classes video", showBar);
+on("shown figures", every(80, () => { if (S.tool !== "select") showBar(); }));
 
 export const hasFigureHere = () => [...S.selected].some((id) => figureOf(id));
 export const lastPointer = () => pointer;

@@ -163,6 +163,7 @@ function paintNow() {
         context.imageSmoothingEnabled = false;
         context.drawImage(masks.tint(picture, color), x, y);
         context.globalAlpha = 1;
+        context.drawImage(masks.rim(picture, color), x - 1, y - 1);
       }
       if (strong && picture) frameOf(x, y, picture.width, picture.height, color, unit);
     } else shapes.draw(context, figure, { color, unit, strong, fill, dashed: doubtful });
