@@ -1,7 +1,5 @@
 // Pictures of frames: fetched ahead in the direction of travel, decoded off the main thread, kept up to a bound.
 
-import { clamp } from "./dom.js";
-
 const BYTES = 320 << 20, AT_ONCE = 4, AHEAD = 10, BEHIND = 3;
 const WIDTHS = [480, 640, 960, 1280, 1600, 1920, 2560, 3840];
 
@@ -16,6 +14,7 @@ export class Frames {
     this.at = 0;
     this.step = 1;
     this.width = 1280;
+    this.jumping = false;
     this.closed = false;
   }
 
@@ -38,15 +37,22 @@ export class Frames {
   // Here is the person now, going that way (frames per step, negative for back).
   move(frame, step) {
     this.at = frame;
-    if (step) this.step = clamp(step, -16, 16);
-    const wanted = new Set(this.wanted());
-    for (const [index, running] of this.running) if (!wanted.has(index)) { running.abort(); this.running.delete(index); }
+    const far = Math.abs(step) > 16;
+    if (step) this.step = far ? Math.sign(step) : step;
+    this.jumping = far && !this.cache.has(frame);
+    // An aborted request is still worked on by the server. While somebody drags through a video those in flight are let
+    // be, and the next waits for one of them: the server never has more to do than is looked at.
+    if (!this.jumping) {
+      const wanted = new Set(this.wanted());
+      for (const [index, running] of this.running) if (!wanted.has(index)) { running.abort(); this.running.delete(index); }
+    }
     this.pump();
   }
 
   *wanted() {
     const last = this.video.frames - 1;
     yield this.at;
+    if (this.jumping) return; // first the picture that is looked at, then those around it
     const ahead = Math.abs(this.step) > 4 ? 4 : AHEAD;
     for (let n = 1; n <= ahead; n++) { const f = this.at + n * this.step; if (f >= 0 && f <= last) yield f; }
     for (let n = 1; n <= BEHIND; n++) { const f = this.at - n * this.step; if (f >= 0 && f <= last) yield f; }
@@ -54,7 +60,7 @@ export class Frames {
 
   pump() {
     for (const frame of this.wanted()) {
-      if (this.running.size >= AT_ONCE || this.closed) return;
+      if (this.running.size >= (this.jumping ? 2 : AT_ONCE) || this.closed) return;
       if (this.running.has(frame) || this.sharp(frame) || (this.failed.get(frame) ?? 0) > 2) continue;
       this.fetch(frame);
     }
@@ -70,9 +76,11 @@ export class Frames {
       const bitmap = await createImageBitmap(await reply.blob());
       if (this.closed) return bitmap.close();
       this.keep(frame, bitmap, width);
+      if (frame === this.at) this.jumping = false;
       this.arrived(frame, bitmap);
     } catch {
       if (!control.signal.aborted) {
+        if (frame === this.at) this.jumping = false;
         this.failed.set(frame, (this.failed.get(frame) ?? 0) + 1);
         if (frame === this.at) this.arrived(frame, null);
       }
