@@ -78,6 +78,7 @@ class Bench:
             sys.executable, "-m", "apps.workbench", "--data", str(data), "--port", str(port),
             "--app", str(ROOT / "apps" / "auto_track"),
         ]  # fmt: skip
+        self._orphans: list[psutil.Process] = []
         self.start()
 
     def start(self) -> None:
@@ -93,6 +94,7 @@ class Bench:
 
     def kill(self) -> None:
         """As a power cut would: the workbench only, its apps live on."""
+        self._orphans += psutil.Process(self._process.pid).children(recursive=True)
         self._process.kill()
         self._process.wait(30)
 
@@ -103,7 +105,7 @@ class Bench:
             self._process.wait(30)
         except subprocess.TimeoutExpired:
             self._process.kill()
-        for child in children:
+        for child in [*children, *self._orphans]:
             if child.is_running():
                 child.kill()
 
