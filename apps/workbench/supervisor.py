@@ -273,7 +273,7 @@ def _end_left_over(pid: int, started: float) -> None:
             return
         os.killpg(pid, signal.SIGTERM)
         try:
-            process.wait(STOP_GRACE_S)
+            process.wait(CLOSING_GRACE_S)  # whom it would tell is the workbench that died
         except psutil.TimeoutExpired:
             os.killpg(pid, signal.SIGKILL)
     except (psutil.Error, ProcessLookupError, PermissionError):
