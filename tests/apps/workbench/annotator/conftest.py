@@ -14,7 +14,7 @@ from tests.apps.workbench.harness import free_port
 FRAMES = 48
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A small clip and one of 1080p."""
     folder = tmp_path_factory.mktemp("page-clips")
@@ -24,14 +24,14 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     running = Bench(tmp_path_factory.mktemp("page") / "data", free_port())
     yield running
     running.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def tracking(bench: Bench) -> Bench:
     """Once Auto Track answers."""
     wait(
@@ -41,8 +41,9 @@ def tracking(bench: Bench) -> Bench:
     return bench
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
+    """Gone before other tests run: while Playwright runs, this thread counts as one with an event loop."""
     path = find_chromium()
     if path is None:
         pytest.skip("no Chromium on this machine (Debian/Ubuntu: apt-get install chromium)")

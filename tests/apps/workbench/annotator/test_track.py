@@ -55,6 +55,7 @@ def test_so_many_frames_both_ways_then_correct_and_track_on(screen: Screen, trac
     screen.button("Track forward")
     screen.go_to(24)
     screen.click(square(24, 320, 240)[0] + 24, y + 24)
+    screen.until("annotator.S.chunks.get(0)?.byFrame.get(24)?.length > 0")
     corner = screen.get("annotator.S.chunks.get(0).byFrame.get(24)[0].geometry.points.exterior[1]")
     screen.drag((corner[0] + 1, corner[1] + 1), (corner[0] + 9, corner[1] + 9))
     wait(lambda: tracking.figures(video, 24, 24)[0]["key"], "the correction")
