@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import partial
@@ -22,8 +21,8 @@ from common.cluster.contract import Outcome, Task
 from common.cluster.local import LocalExecutor
 from common.detection import registry as detectors
 from common.errors import EngineUnavailable, OutputUnusable, UserError, VideoUnreadable
-from common.prediction.journal import connect
 from common.prediction.settings import DESCRIPTOR, PredictionSettings
+from common.tracking.job_file import open_job, storing
 from common.video.image_folder import SUFFIXES as IMAGES
 from common.weights.options import SEEDED, Device, EngineOptions
 
@@ -230,6 +229,12 @@ class _Shown:
             self.end(key)
 
 
+_SCHEMA = """
+CREATE TABLE job (id INTEGER PRIMARY KEY CHECK (id = 1), fingerprint TEXT NOT NULL);
+CREATE TABLE videos (mark TEXT PRIMARY KEY, video TEXT, told TEXT);
+"""
+
+
 class _Table:
     """Which of several videos are done, in the output folder until all are."""
 
@@ -245,11 +250,10 @@ class _Table:
         whole = hashlib.sha256("".join(sorted(self._marks.values())).encode()).hexdigest()
         try:
             out.mkdir(parents=True, exist_ok=True)
-            self._db = self._open(out / JOURNAL, whole)
         except OSError as error:
             raise _unwritable(out, error) from error
-        except sqlite3.Error as error:
-            raise OutputUnusable(f"Another run is writing to {out}; wait for it, or choose another folder.") from error
+        with storing(out):
+            self._db, _ = open_job(out / JOURNAL, whole, _SCHEMA)
 
     @staticmethod
     def check(out: Path, several: bool) -> None:
@@ -285,24 +289,3 @@ class _Table:
 
     def close(self) -> None:
         self._db.close()
-
-    @staticmethod
-    def _open(path: Path, whole: str) -> sqlite3.Connection:
-        if path.exists():
-            try:
-                db = connect(path)
-                if db.execute("SELECT fingerprint FROM batch").fetchone() == (whole,):
-                    return db
-                db.close()
-            except sqlite3.DatabaseError as error:
-                if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
-                    raise
-            for leftover in path.parent.glob(path.name + "*"):
-                leftover.unlink()
-        db = connect(path)
-        db.executescript(
-            "CREATE TABLE batch (fingerprint TEXT NOT NULL); CREATE TABLE videos (mark TEXT PRIMARY KEY, video TEXT, told TEXT);"
-        )
-        db.execute("INSERT INTO batch VALUES (?)", (whole,))
-        db.commit()
-        return db

@@ -7,10 +7,9 @@ killed repeats a few seconds of work and writes nothing twice.
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,10 +19,10 @@ from numpy.typing import NDArray
 
 from common.association.contract import Affine, Tracks
 from common.detection.contract import DetectorCard, Finds
-from common.errors import OutputUnusable
 from common.geometry import codec
 from common.geometry.types import Geometry
 from common.prediction.pipeline import Part
+from common.tracking.job_file import open_job, storing
 
 SAVE_EVERY_S = 2.0
 """A killed job repeats at most about this much work, or one batch."""
@@ -53,12 +52,11 @@ class Journal:
 
     def __init__(self, path: Path, fingerprint: str) -> None:
         self._folder = path.parent
-        self.resumed = False
         self._started = self._saved = time.monotonic()
         self._pending: list[Part] = []
         self._damage: list[str] = []
         with self._storing():
-            self._db = self._open(path, fingerprint)
+            self._db, self.resumed = open_job(path, fingerprint, _SCHEMA)
 
     def __enter__(self) -> Journal:
         return self
@@ -257,41 +255,5 @@ class Journal:
 
     # -- the file --------------------------------------------------------------------------------------------------------
 
-    def _open(self, path: Path, fingerprint: str) -> sqlite3.Connection:
-        if path.exists():
-            try:
-                db = connect(path)
-                (found,) = db.execute("SELECT fingerprint FROM job").fetchone() or (None,)
-                if found == fingerprint:
-                    self.resumed = True
-                    return db
-                db.close()
-            except sqlite3.DatabaseError as error:
-                if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
-                    raise
-            for leftover in path.parent.glob(path.name + "*"):
-                leftover.unlink()
-        db = connect(path)
-        db.executescript("BEGIN;" + _SCHEMA)
-        db.execute("INSERT INTO job (id, fingerprint) VALUES (1, ?)", (fingerprint,))
-        db.commit()
-        return db
-
-    @contextmanager
-    def _storing(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            busy = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
-            why = "another run is writing there; wait for it, or choose another folder" if busy else f"{error}"
-            raise OutputUnusable(f"The results cannot be written to {self._folder}: {why}.") from error
-
-
-def connect(path: Path) -> sqlite3.Connection:
-    """A database that one process uses: two runs of one job would write through each other."""
-    db = sqlite3.connect(path, timeout=1)
-    db.execute("PRAGMA locking_mode = EXCLUSIVE")
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = NORMAL")
-    db.execute("PRAGMA cache_size = -2000")
-    return db
+    def _storing(self) -> AbstractContextManager[None]:
+        return storing(self._folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
@@ -33,13 +32,13 @@ from common.serving.envelope import Envelope
 from common.serving.intake import decode, parse_json, read_envelope, read_form
 from common.serving.jobs import Job, Stage
 from common.serving.replies import Rejected, failure, sentence
+from common.serving.waiting import outcome
 from common.video.contract import Image
 from common.weights.options import EngineOptions
 
 router = APIRouter()
 
 KEPT_AFTER_CLEAR_S = 60.0
-_GONE_EVERY_S = 1.0
 _TASKS = {
     "box": "object detection",
     "mask": "instance segmentation",
@@ -448,19 +447,10 @@ def _described(job: InferenceJob, service: DetectionService, pending: int) -> di
 
 async def _outcome(job: InferenceJob, request: Request) -> list[Any]:
     """Waits for a job that somebody waits for, unless they hang up."""
-    ended = asyncio.wrap_future(job.ended)
-    try:
-        while not ended.done():
-            await asyncio.wait({ended}, timeout=_GONE_EVERY_S)
-            if not ended.done() and await request.is_disconnected():
-                job.stop.set()
-    finally:
-        if not ended.done():
-            job.stop.set()
-    outcome = ended.result()
-    if not isinstance(outcome, list) or (not outcome and job.total > 0 and job.stop.is_set()):
+    found = await outcome(job, request)
+    if not isinstance(found, list) or (not found and job.total > 0 and job.stop.is_set()):
         raise Rejected("The inference was stopped.", 409)
-    return outcome
+    return found
 
 
 def _json(content: Any) -> Response:

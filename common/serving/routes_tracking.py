@@ -20,12 +20,12 @@ from common.serving.relay import Relay
 from common.serving.replies import Rejected, sentence
 from common.serving.results import as_array
 from common.serving.service import Service
+from common.serving.waiting import outcome
 from common.serving.wiring import Call, Serving
 
 router = APIRouter()
 
 KEPT_AFTER_CLEAR_S = 60.0
-_GONE_EVERY_S = 1.0
 
 
 @router.post("/track")
@@ -143,16 +143,7 @@ def _files_settings(text: str) -> FilesSettings:
 
 async def _rows(job: Job, request: Request) -> Response:
     """Waits for a batch, unless the caller hangs up."""
-    ended = asyncio.wrap_future(job.ended)
-    try:
-        while not ended.done():
-            await asyncio.wait({ended}, timeout=_GONE_EVERY_S)
-            if not ended.done() and await request.is_disconnected():
-                job.stop.set()
-    finally:
-        if not ended.done():
-            job.stop.set()
-    batch = ended.result()
+    batch = await outcome(job, request)
     if not isinstance(batch, Batch):
         raise Rejected("The batch was stopped.", 409)
     return await run_in_threadpool(_json, batch.rows, {"x-continued-objects": str(batch.continued)})

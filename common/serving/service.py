@@ -115,15 +115,16 @@ class Service:
             return 0
         caller = access.caller(None, None)
         server, resumed = self.server(caller), 0
-        for context in self._unfinished.take():
+        for uuid, context in self._unfinished.left_over():
             try:
                 asked = TrackContext.model_validate(context)
                 with self._starting:
                     self._start_track(asked, server, caller, "The tracker was restarted; it begins this track again.")
             except (ValidationError, Rejected) as error:
                 log.warning("a job from before the restart was left out: %s", error)
-                continue
-            resumed += 1
+            else:
+                resumed += 1
+            self._unfinished.end(uuid)
         return resumed
 
     def _start_track(self, asked: TrackContext, server: Server, caller: Caller, notice: str | None = None) -> Job:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,22 +36,19 @@ class Unfinished:
     def end(self, uuid: str) -> None:
         self._path(uuid).unlink(missing_ok=True)
 
-    def take(self) -> list[dict[str, Any]]:
-        """What was under way, oldest first, and forgets it."""
-        found: list[dict[str, Any]] = []
-        paths = (
-            sorted(self._folder.glob("*.json"), key=lambda path: path.stat().st_mtime) if self._folder.is_dir() else []
-        )
-        for path in paths[:MOST]:
+    def left_over(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Number and request of each job that was under way, oldest first. `end` it once it is begun again, not before:
+        the app may die between the two."""
+        for path in sorted(self._folder.glob("*.json"), key=lambda path: path.stat().st_mtime)[:MOST]:
             try:
                 context = json.loads(path.read_text(encoding="utf-8"))
             except (OSError, ValueError) as error:
                 log.warning("%s cannot be read: %s", path.name, error)
                 context = None
-            path.unlink(missing_ok=True)
             if isinstance(context, dict):
-                found.append(context)
-        return found
+                yield path.stem, context
+            else:
+                self.end(path.stem)
 
     def _path(self, uuid: str) -> Path:
         return self._folder / f"{uuid}.json"

@@ -8,18 +8,17 @@ fused with the first.
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from common.errors import OutputUnusable
 from common.geometry import codec
 from common.tracking.contract import Prediction
 from common.tracking.fusion import blendable, fuse
+from common.tracking.job_file import open_job, storing
 from common.tracking.live import Tracked
 from common.tracking.plan import KeyFigure, gaps
 
@@ -62,34 +61,13 @@ class Journal:
         self._gaps = {
             key: gaps(figure.frame for figure in key_figures if figure.prompt.key == key) for key in self._keys
         }
-        self.resumed = False
         self._folder = path.parent
         with self.storing():
-            self._db = self._open(path, fingerprint)
+            self._db, self.resumed = open_job(path, fingerprint, _SCHEMA)
             if not self.resumed:
                 for figure in key_figures:
                     self._write(figure.frame, Prediction(figure.prompt.key, figure.prompt.geometry, 1.0, True), 0, True)
                 self._db.commit()
-
-    def _open(self, path: Path, fingerprint: str) -> sqlite3.Connection:
-        if path.exists():
-            try:
-                db = _connect(path)
-                (found,) = db.execute("SELECT fingerprint FROM job").fetchone() or (None,)
-                if found == fingerprint:
-                    self.resumed = True
-                    return db
-                db.close()
-            except sqlite3.DatabaseError as error:
-                if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
-                    raise
-            for leftover in path.parent.glob(path.name + "*"):
-                leftover.unlink()
-        db = _connect(path)
-        db.executescript("BEGIN;" + _SCHEMA)
-        db.execute("INSERT INTO job (id, fingerprint) VALUES (1, ?)", (fingerprint,))
-        db.commit()
-        return db
 
     def __enter__(self) -> Journal:
         return self
@@ -99,15 +77,9 @@ class Journal:
     ) -> None:
         self._db.close()
 
-    @contextmanager
-    def storing(self) -> Iterator[None]:
+    def storing(self) -> AbstractContextManager[None]:
         """Raises `OutputUnusable` for what the database cannot do: no space left, or another process is at it."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            busy = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
-            why = "another run is writing there; wait for it, or choose another folder" if busy else f"{error}"
-            raise OutputUnusable(f"The results cannot be written to {self._folder}: {why}.") from error
+        return storing(self._folder)
 
     def sink(self, step: int) -> JournalSink:
         """Where the pass of that direction writes."""
@@ -217,12 +189,3 @@ class JournalSink:
         self._started = now
         self._committed = time.monotonic()
         self._next_save = self._committed + max(SNAPSHOT_EVERY_S, (self._committed - now) / SAVING_SHARE)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, timeout=1)
-    db.execute("PRAGMA locking_mode = EXCLUSIVE")  # two runs of one job would write through each other
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = NORMAL")
-    db.execute("PRAGMA cache_size = -2000")
-    return db
