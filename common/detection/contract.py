@@ -9,7 +9,7 @@ from typing import Literal, Protocol, runtime_checkable
 from common.geometry.detections import Detections
 from common.video.contract import Image
 
-__all__ = ["Detections", "Detector", "DetectorCard", "DetectorSettings", "Finds"]
+__all__ = ["Detections", "Detector", "DetectorCard", "DetectorSettings", "Finds", "Resumable"]
 
 Finds = Literal["box", "mask", "oriented_box", "keypoints"]
 """The most telling geometry that a detector gives for each thing it finds."""
@@ -74,4 +74,19 @@ class Detector(Protocol):
     def detect(self, images: Sequence[Image]) -> list[Detections]:
         """One `Detections` per picture. The pictures are not kept or changed. Raises ValueError for a temporal detector
         when a picture has another size than those before."""
+        ...
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """What a temporal `Detector` may offer as well: its memory in a snapshot, so that a job that goes on need not show it
+    the video again."""
+
+    def state(self) -> bytes | None:
+        """Bounded; a detector of the same settings that was given it goes on as if it had never stopped. None when there
+        is something in it that cannot be saved (an ensemble with a member that is not resumable)."""
+        ...
+
+    def restore(self, state: bytes) -> None:
+        """Before the first picture. Raises ValueError for another detector's state."""
         ...

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from common.detection.contract import Detections, Detector, DetectorCard
+from common.detection.contract import Detections, Detector, DetectorCard, Resumable
 from common.detection.fusion import weighted_fusion
 from common.errors import EngineUnavailable
+from common.tracking.snapshot import pack, unpack
 from common.video.contract import Image
 
 
@@ -61,3 +62,20 @@ class Ensemble:
             alike = [replace(found, classes=table[found.classes]) for found, table in zip(picture, tables, strict=True)]
             fused.append(weighted_fusion(alike, self._weights, self._overlap))
         return fused
+
+    def state(self) -> bytes | None:
+        """See `Resumable`: what its members remember."""
+        states = [one.state() if isinstance(one, Resumable) else None for one in self._detectors]
+        for one, state in zip(self._detectors, states, strict=True):
+            if state is None and one.card.temporal:
+                return None
+        return pack({"name": self.card.name, "states": states})
+
+    def restore(self, state: bytes) -> None:
+        """See `Resumable`."""
+        tree = unpack(state)
+        if not isinstance(tree, dict) or tree.get("name") != self.card.name:
+            raise ValueError(f"not a snapshot of {self.card.name!r}")
+        for one, part in zip(self._detectors, tree["states"], strict=True):
+            if part is not None and isinstance(one, Resumable):
+                one.restore(part)

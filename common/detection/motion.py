@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.detection.contract import Detections, DetectorCard
+from common.tracking.snapshot import pack, unpack
 from common.video.contract import Image
 
 Gray = NDArray[np.float32]
@@ -66,6 +67,19 @@ class MotionDetector:
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
         return [self._next(image) for image in images]
+
+    def state(self) -> bytes:
+        """See `Resumable`: about 14 bytes for each pixel that it works on, at most 3.3 MB at the usual side."""
+        learned = (self._mean, self._variance, self._age, self._seen)
+        return pack({"name": self.card.name, "size": self._size, "last": self._last, "learned": learned})
+
+    def restore(self, state: bytes) -> None:
+        """See `Resumable`."""
+        tree = unpack(state)
+        if not isinstance(tree, dict) or tree.get("name") != self.card.name:
+            raise ValueError("not a snapshot of the motion detector")
+        self._size, self._last = tree["size"], tree["last"]
+        self._mean, self._variance, self._age, self._seen = tree["learned"]
 
     def _next(self, image: Image) -> Detections:
         if self._size is not None and image.shape != self._size:

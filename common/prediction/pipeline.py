@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from common.association import registry as associators
 from common.association.camera.motion import CameraMotion
 from common.association.contract import Affine, Associator, Tracks
-from common.detection.contract import Detections, Detector
+from common.detection.contract import Detections, Detector, Resumable
 from common.detection.selection import Selection, select
 from common.geometry import codec
 from common.geometry.types import Points
@@ -60,7 +60,8 @@ class _Kept:
 class Pipeline:
     """Use as a context manager. Memory: one batch, and the detections of the frames that the associator looks back on.
 
-    detector: for this video alone when it is temporal. state: what `save` gave, to go on from there.
+    detector: a fresh one when it is temporal. state: what `save` gave, to go on from there. remembers: whether the detector
+    goes on from there as well; a temporal one that does not must be shown the frames before.
     """
 
     def __init__(
@@ -80,9 +81,14 @@ class Pipeline:
         )
         self._camera = CameraMotion("flow")
         self._kept: dict[int, _Kept] = {}
+        self.remembers = False
         if tree is not None:
             self._camera.restore(tree["camera"])
             self._kept = {int(frame): _Kept(tuple(g), looks) for frame, (g, looks) in tree["kept"].items()}
+            remembered = tree.get("detector")
+            if remembered is not None and isinstance(detector, Resumable):
+                detector.restore(remembered)
+                self.remembers = True
         self._selection = Selection(threshold=settings.thresholds.low, classes=settings.classes, most=1000)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="camera")
 
@@ -125,9 +131,18 @@ class Pipeline:
         return Part(tracks, geometry, {}, looks)
 
     def save(self) -> bytes:
-        """Bounded; going on from it gives the same as never stopping, but for what a temporal detector remembers."""
+        """Bounded; going on from it gives the same as never stopping, but for what a temporal detector remembers that is not
+        `Resumable`."""
+        remembered = self._detector.state() if isinstance(self._detector, Resumable) else None
         kept = {str(frame): (list(one.geometry), one.looks) for frame, one in self._kept.items()}
-        return pack({"associator": self._associator.save(), "camera": self._camera.state(), "kept": kept})
+        return pack(
+            {
+                "associator": self._associator.save(),
+                "camera": self._camera.state(),
+                "kept": kept,
+                "detector": remembered,
+            }
+        )
 
     def _keep(self, number: int, seen: Detections) -> None:
         self._kept[number] = _Kept(_geometries(seen, self._detector), seen.embeddings)

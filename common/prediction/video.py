@@ -41,7 +41,7 @@ def predict_video(
 
     detector: a fresh one when it is temporal. on_frame: told how many frames are through, after each batch. Batches are
     the same whether or not the job was interrupted, so networks that round differently for other batches give equal
-    results. A temporal detector, whose memory is in no snapshot, looks at the frames before again.
+    results. A temporal detector that is not `Resumable` looks at the frames before again.
     """
     if journal.done:
         return True
@@ -50,9 +50,10 @@ def predict_video(
         prepare()
     journal.describe(detector.card)
     start = journal.next_frame
-    if start and detector.card.temporal and not _replay(source, detector, settings, start, stop):
-        return False
     with Pipeline(detector, settings, source.info.fps, looks, journal.state) as pipeline:
+        again = detector.card.temporal and not pipeline.remembers
+        if start and again and not _replay(source, detector, settings, start, stop):
+            return False
         with closing(_batches(source, settings, start, source.info.frames)) as batches:
             for batch in batches:
                 if stop is not None and stop.is_set():

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from common.detection.contract import Detections, Detector
+from common.detection.contract import Detections, Detector, Resumable
 
 MakeDetector = Callable[[], Detector]
 DETECTOR_CHECKS: list[Callable[[MakeDetector], None]] = []
@@ -153,3 +153,28 @@ def takes_pictures_whose_rows_lie_apart(make: MakeDetector) -> None:
     (found,) = detector.detect([image])
     (again,) = make().detect([np.ascontiguousarray(image)])
     same(found, again)
+
+
+@check
+def goes_on_from_its_state(make: MakeDetector) -> None:
+    """A fresh one that is given the state says what the first would have said; its state has a bound."""
+    first, second = make(), make()
+    if not isinstance(first, Resumable) or not isinstance(second, Resumable):
+        return
+    base = pictures(8, 1)[0]
+    frames = [np.roll(base, (t, 2 * t), (0, 1)) for t in range(12)]
+    sizes = []
+    for frame in frames[:8]:
+        first.detect([frame])
+        state = first.state()
+        assert state is not None
+        sizes.append(len(state))
+    assert sizes[-1] == sizes[1]
+    second.restore(state)
+    for a, b in zip(first.detect(frames[8:]), second.detect(frames[8:]), strict=True):
+        same(a, b)
+    try:
+        make().restore(b"not a state")  # type: ignore[attr-defined]
+    except ValueError:
+        return
+    raise AssertionError("a damaged state was taken")

@@ -18,6 +18,7 @@ from tests.contract.detectors import DETECTOR_CHECKS
 
 MAKERS = {name: partial(registry.make, name) for name in ("motion", "hog")}
 MAKERS["hog+hog"] = lambda: Ensemble([registry.make("hog"), registry.make("hog")])
+MAKERS["motion+hog"] = lambda: Ensemble([registry.make("motion"), registry.make("hog")])
 
 
 @pytest.mark.parametrize("check", DETECTOR_CHECKS, ids=lambda check: check.__name__)

@@ -18,7 +18,7 @@ from common.prediction.results import Results
 from common.prediction.settings import PredictionSettings
 from common.prediction.video import predict_video
 from common.weights.options import DEFAULT, EngineOptions
-from tests.common.prediction.toys import NumberedSource, ToyDetector
+from tests.common.prediction.toys import NumberedSource, RememberingDetector, ToyDetector
 
 PLAIN = PredictionSettings("toy", repair=False)
 FRAMES = 40
@@ -116,6 +116,28 @@ def test_batches_are_the_same_after_a_stop(tmp_path: Path) -> None:
         predict_video(source, first, settings, journal, stop=stop, on_frame=lambda done: stop.set())
         predict_video(source, second, settings, journal)
     assert first.batches + second.batches == [[0, 2, 4, 6], [8, 10, 12, 14], [16, 18, 20]]
+
+
+def test_a_detector_that_remembers_is_not_shown_the_video_again(tmp_path: Path) -> None:
+    source = NumberedSource(24)
+
+    def scores(folder: Path, detectors: list[RememberingDetector], at: list[int]) -> list[float]:
+        for detector, moment in zip(detectors, [*at, 99], strict=True):
+            stop = threading.Event()
+            with Journal(folder / "j", "job") as journal:
+                predict_video(
+                    source, detector, PLAIN, journal, stop=stop, on_frame=lambda n, m=moment, s=stop: n >= m and s.set()
+                )
+        with Journal(folder / "j", "job") as journal:
+            assert journal.done
+            return journal.tracks().scores.tolist()
+
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "parts").mkdir()
+    parts = [RememberingDetector() for _ in range(3)]
+    whole = scores(tmp_path / "whole", [RememberingDetector()], [])
+    assert scores(tmp_path / "parts", parts, [8, 16]) == whole
+    assert [one.batches for one in parts] == [[list(range(n, n + 8))] for n in (0, 8, 16)]
 
 
 def test_frames_that_cannot_be_read_are_counted_once_and_passed_over(tmp_path: Path) -> None:

@@ -86,3 +86,16 @@ class ToyDetector:
         x1, y1, x2, y2 = np.clip(box.round().astype(int), 0, (WIDTH, HEIGHT, WIDTH, HEIGHT))
         full[y1:y2, x1:x2] = True
         return Mask.from_array(full)
+
+
+class RememberingDetector(ToyDetector):
+    """A temporal one whose memory can be saved."""
+
+    def __init__(self, kind: str = "box") -> None:
+        super().__init__(kind, temporal=True)
+
+    def state(self) -> bytes:
+        return str(self._seen).encode()
+
+    def restore(self, state: bytes) -> None:
+        self._seen = int(state)
