@@ -59,6 +59,15 @@ class RemoveSpan(Body):
     what: Literal["all", "tracked"] = "all"
 
 
+class AcceptSpan(Body):
+    """What trackers made of objects on frames first..last was looked at and is right: it becomes the person's."""
+
+    op: Literal["accept_span"]
+    object_ids: Idents
+    first: Frame
+    last: Frame
+
+
 class AddObject(Body):
     op: Literal["add_object"]
     class_id: Ident
@@ -105,6 +114,7 @@ Change = Annotated[
     | EditFigure
     | RemoveFigures
     | RemoveSpan
+    | AcceptSpan
     | AddObject
     | EditObject
     | RemoveObjects
@@ -122,6 +132,9 @@ _TABLES: dict[str, Table] = {
 """In the order in which rows can be written: a figure needs its object."""
 
 _CHUNK = 5000
+
+_TRACKED = Figure.track_id.is_not(None) & ~(Figure.nn_created & ~Figure.nn_updated)
+"""What trackers made, and no person changed since."""
 
 
 class Touched:
@@ -215,10 +228,10 @@ def _apply_one(session: Session, video: Video, change: Any, touched: Touched) ->
             touched.remember(session, "figures", change.ids)
             figures.remove_figures(session, change.ids)
         case RemoveSpan():
-            where = [Figure.object_id.in_(change.object_ids), Figure.frame.between(change.first, change.last)]
-            if change.what == "tracked":
-                where.append(Figure.track_id.is_not(None) & ~(Figure.nn_created & ~Figure.nn_updated))
+            where = _span(change) + ([_TRACKED] if change.what == "tracked" else [])
             _remove_where(session, video, where, touched)
+        case AcceptSpan():
+            _accept(session, video, change, touched)
         case AddObject():
             made = objects.add_objects(session, video.dataset_id, [{"classId": change.class_id, "entityId": video.id}])
             touched.made("objects", made)
@@ -248,10 +261,8 @@ def _add_figure(session: Session, video: Video, change: AddFigure, touched: Touc
         "meta": {**change.meta, "frame": change.frame},
     }
     # What a tracker guessed on this frame gives way to what a person draws.
-    tracked = Figure.track_id.is_not(None) & ~(Figure.nn_created & ~Figure.nn_updated)
-    _remove_where(
-        session, video, [Figure.object_id == change.object_id, Figure.frame == change.frame, tracked], touched
-    )
+    here = [Figure.object_id == change.object_id, Figure.frame == change.frame]
+    _remove_where(session, video, [*here, _TRACKED], touched)
     made = figures.add_figures(session, [item])
     touched.made("figures", made)
     return made
@@ -262,6 +273,21 @@ def _remove_where(session: Session, video: Video, where: list[ColumnElement[bool
     touched.remember(session, "figures", idents)
     for start in range(0, len(idents), _CHUNK):
         figures.remove_figures(session, idents[start : start + _CHUNK])
+
+
+def _span(change: RemoveSpan | AcceptSpan) -> list[ColumnElement[bool]]:
+    return [Figure.object_id.in_(change.object_ids), Figure.frame.between(change.first, change.last)]
+
+
+def _accept(session: Session, video: Video, change: AcceptSpan, touched: Touched) -> None:
+    """As `EditFigure` without a geometry does with one figure."""
+    mine = {"track_id": None, "nn_updated": False, "custom_data": None, "updated_at": now()}
+    wanted = select(Figure.id).where(Figure.video_id == video.id, *_span(change), _TRACKED)
+    idents = list(session.scalars(wanted))
+    touched.remember(session, "figures", idents)
+    for start in range(0, len(idents), _CHUNK):
+        some = Figure.id.in_(idents[start : start + _CHUNK])
+        session.execute(update(Figure).where(some).values(**mine))
 
 
 def _edit_class(session: Session, video: Video, change: EditObject, touched: Touched) -> None:

@@ -126,7 +126,7 @@ export const KEYS = [
   ["Move", [["← →", "Frame back, forward"], ["Shift + ← →", "10 frames"], ["Ctrl + ← →", "Previous, next key figure"], ["Home / End", "First, last frame"], ["Space", "Play, pause"], ["G", "Go to frame"], ["Wheel, F", "Zoom, fit"], ["Space + drag", "Move the picture"]]],
   ["Draw", [["V", "Select and edit"], ["B / R", "Box / rotated box"], ["P / L / O", "Polygon / line / point"], ["K", "Skeleton"], ["M / E", "Mask brush / eraser"], ["S", "Smart tool"], ["[ ]", "Brush size"], ["Enter / Esc", "Finish / cancel"], ["Backspace", "Last corner back"], ["1 - 9", "Class of new objects"]]],
   ["Edit", [["Ctrl + Z / Y", "Undo / redo"], ["Del", "Delete on this frame"], ["Shift + Del", "Delete from here on"], ["Ctrl + Del", "Delete the object"], ["C", "Copy to next frame"], ["Alt + click", "Remove a corner, switch a joint"], ["Double-click", "New corner on an outline"], ["Q", "Next object"], ["Shift + click", "Select several"], ["H", "Hide, show"], ["J / U", "Merge / split at frame"]]],
-  ["Track and review", [["T", "Track as set on the right"], ["Shift + T", "Track the other way"], ["X", "Stop"], ["I", "Interpolate"], ["N / Shift + N", "Next, previous doubtful frame"], ["A", "Accept what is seen"], ["?", "This list"]]],
+  ["Track and review", [["T", "Track as set on the right"], ["Shift + T", "Track the other way"], ["X", "Stop"], ["I", "Interpolate"], ["N / Shift + N", "Next, previous doubtful frame"], ["A", "Accept what is seen"], ["Shift + A / X", "Accept, remove the tracked range"], ["?", "This list"]]],
 ];
 
 export function showKeys() {

@@ -5,7 +5,7 @@ import { $, button, clamp, dialog, timecode, toast } from "./dom.js";
 import * as act from "./actions.js";
 import * as files from "./files.js";
 import { trackerSettings, wireReview, wireTracking } from "./panels.js";
-import { accept, next } from "./review.js";
+import { accept, acceptRange, next, removeRange } from "./review.js";
 import { S, emit, on, openVideo, refresh, select, undo } from "./state.js";
 import { zoomTimeline, showAll } from "./timeline.js";
 import * as tools from "./tools.js";
@@ -214,7 +214,7 @@ const keys = {
   g: () => { $("frame").focus(); $("frame").select(); },
   f: fit, "+": () => zoom(1.25), "=": () => zoom(1.25), "-": () => zoom(0.8),
   t: () => tracking.track(), "shift+t": () => tracking.track(other[tracking.T.direction]), x: () => tracking.stop(), i: () => tracking.interpolate(),
-  n: () => next(1), "shift+n": () => next(-1), a: accept,
+  n: () => next(1), "shift+n": () => next(-1), a: accept, "shift+a": acceptRange, "shift+x": removeRange,
   c: () => act.copyToNext(), delete: act.deleteFigures, "shift+delete": act.deleteFromHere, "ctrl+delete": act.deleteObjects,
   "ctrl+z": () => undo(), "ctrl+y": () => undo(true), "ctrl+shift+z": () => undo(true),
   h: () => act.toggleHidden(), j: act.merge, u: act.split,

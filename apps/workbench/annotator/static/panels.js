@@ -3,7 +3,7 @@
 import { $, button, el, every } from "./dom.js";
 import * as act from "./actions.js";
 import { newClass } from "./classes.js";
-import { R, accept, next, show } from "./review.js";
+import { R, accept, acceptRange, anyStretch, next, removeRange, show } from "./review.js";
 import { S, classOf, codesOf, colorOf, emit, nameOf, on, select } from "./state.js";
 import * as tracking from "./tracking.js";
 import { goTo } from "./view.js";
@@ -127,8 +127,8 @@ export function trackerSettings() {
     if (box.selectedIndex < 0) box.value = "default";
     const said = el("p", { class: "card" });
     const about = () => {
-      const card = T.trackers.find((c) => c.name === box.value);
-      said.replaceChildren(...(card ? [
+      const card = T.trackers.find((c) => c.name === box.value), speed = tracking.measured(shape, box.value);
+      said.replaceChildren(...(speed ? [`${speed} `] : []), ...(card ? [
         `Licence ${card.licence}`, card.weights ? `, weights ${card.weightsLicence ?? "?"}` : ", no weights", `; runs on ${card.devices.join(", ")}. `,
         card.ready ? "" : el("code", {}, `python -m apps models download ${card.weights}`)] : []));
     };
@@ -155,13 +155,17 @@ const showReview = () => {
   $("review-accept").querySelector("span").textContent = gap ? "Not there" : "Accept";
   $("review-accept").setAttribute("aria-label", gap ? "The object is not there" : "Accept what is seen");
 };
+const showRange = () => { $("range-accept").disabled = $("range-remove").disabled = !S.video || !anyStretch(); };
 on("review video", showReview);
-on("frame", every(80, showReview));
+on("review video selection objects look", showRange);
+on("frame", every(80, () => { showReview(); showRange(); }));
 const anythingTracked = () => [...S.objects.keys()].some((id) => codesOf(id)?.some((code) => code >= 2));
 
 export function wireReview() {
   $("review-next").addEventListener("click", () => next(1));
   $("review-prev").addEventListener("click", () => next(-1));
   $("review-accept").addEventListener("click", accept);
+  $("range-accept").addEventListener("click", acceptRange);
+  $("range-remove").addEventListener("click", removeRange);
   $("doubt").addEventListener("input", (e) => { S.doubt = Number(e.target.value) / 100; $("doubt-value").textContent = `${e.target.value} %`; localStorage.setItem("doubt", e.target.value); emit("look"); });
 }

@@ -80,3 +80,33 @@ export async function accept() {
   R.accepted++;
   if (doubt) { if (R.list.length) show(R.list.find((d) => d.frame >= S.frame) ?? R.list[0]); else toast("Review finished: nothing is left.", { id: "review" }); }
 }
+
+// --- whole ranges: what was tracked around this frame, without a break and without a key figure ---------------------------
+
+const tracked = (code) => code > 0 && code !== KEY;
+
+export function stretch(id, frame = S.frame) {
+  const codes = codesOf(id);
+  if (!tracked(codes?.[frame])) return null;
+  let first = frame, last = frame;
+  while (first > 0 && tracked(codes[first - 1])) first--;
+  while (last < codes.length - 1 && tracked(codes[last + 1])) last++;
+  return [first, last];
+}
+
+// Of the selected objects, of all that are seen when none is selected.
+const meant = () => (S.selected.size ? [...S.selected] : [...S.objects.keys()].filter((id) => !S.hidden.has(id)));
+export const anyStretch = () => meant().some((id) => tracked(codesOf(id)?.[S.frame]));
+
+const named = (found) => (found.length === 1 ? `${nameOf(found[0].id)}, frames ${found[0].span[0]} to ${found[0].span[1]}` : `${found.length} objects`);
+const whole = (found) => [Math.min(...found.map(({ span }) => span[0])), Math.max(...found.map(({ span }) => span[1]))];
+
+async function onRanges(label, change, done) {
+  const found = meant().map((id) => ({ id, span: stretch(id) })).filter(({ span }) => span);
+  if (!found.length) { toast("Nothing was tracked here: go to a frame between two key figures.", { id: "range" }); return; }
+  const changes = found.map(({ id, span: [first, last] }) => ({ ...change, objectIds: [id], first, last }));
+  if (await apply(`${label} ${named(found)}`, changes, whole(found))) toast(`${done}: ${named(found)}.`, { id: "range", seconds: 4 });
+}
+
+export const acceptRange = () => onRanges("Accept", { op: "accept_span" }, "Accepted");
+export const removeRange = () => onRanges("Remove tracking of", { op: "remove_span", what: "tracked" }, "Removed");

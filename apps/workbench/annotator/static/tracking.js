@@ -6,10 +6,10 @@ import { KEY, S, apply, codesOf, emit, figuresOn, nameOf, on, refresh } from "./
 
 export const T = {
   apps: [], trackers: [], direction: "forward", until: "key", frames: 50, auto: false, choice: {}, messages: [],
-  looked: false, last: null,
+  looked: false, last: null, speeds: {},
 };
 Object.assign(T, JSON.parse(localStorage.getItem("tracking") ?? "{}"));
-const keep = () => localStorage.setItem("tracking", JSON.stringify({ direction: T.direction, until: T.until, frames: T.frames, auto: T.auto, choice: T.choice }));
+const keep = () => localStorage.setItem("tracking", JSON.stringify({ direction: T.direction, until: T.until, frames: T.frames, auto: T.auto, choice: T.choice, speeds: T.speeds }));
 export function setTracking(changes) { Object.assign(T, changes); keep(); emit("tracking"); }
 
 const SESSION = "annotator";
@@ -162,6 +162,22 @@ export function speed(run) {
   return `${(run.steps / objects).toFixed(run.steps / objects < 10 ? 1 : 0)} frames/s · ${seconds(run.left)} left`;
 }
 
+// What each choice of tracker did on this machine the last time, in frames a second with one object.
+function remember(run) {
+  const shapes = new Set(run.ids.flatMap((id) => figuresOn(run.frame).filter((f) => f.objectId === id).map((f) => f.type)));
+  if (!run.steps || shapes.size !== 1) return;
+  const [shape] = shapes;
+  T.speeds = { ...T.speeds, [`${shape} ${T.choice[shape] ?? "default"}`]: [run.steps, S.video.width, S.video.height] };
+  keep();
+}
+
+export function measured(shape, choice) {
+  const found = T.speeds[`${shape} ${choice}`];
+  if (!found) return "";
+  const [steps, width, height] = found;
+  return `Last time here ${steps < 10 ? steps.toFixed(1) : Math.round(steps)} figures a second (${width} x ${height}).`;
+}
+
 function say(message, error) {
   T.messages = [{ message, error, at: new Date() }, ...T.messages].slice(0, 30);
   emit("tracking");
@@ -177,15 +193,19 @@ export function friendly(message) {
 on("tracked", (run) => {
   if (run.stopping) { toast("Stopped. What was tracked so far is kept.", { id: "track" }); return; }
   if (!run.own) return;
+  remember(run);
   const count = run.span[1] - run.span[0];
   toast(`Tracked ${run.ids.length === 1 ? nameOf(run.ids[0]) : `${run.ids.length} objects`} over ${count} frame${count === 1 ? "" : "s"}.`, {
     id: "track",
-    actions: [["Undo", () => discard(run)]],
+    actions: [["Accept", () => approve(run)], ["Undo", () => discard(run)]],
   });
 });
 
 export const discard = ({ ids, span }) =>
   apply("Undo tracking", [{ op: "remove_span", objectIds: ids, first: span[0], last: span[1], what: "tracked" }], span);
+
+const approve = ({ ids, span }) =>
+  apply("Accept tracking", [{ op: "accept_span", objectIds: ids, first: span[0], last: span[1] }], span);
 
 // --- after a person's changes: Auto Track is told, as the annotation tool tells it ------------------------------------------
 

@@ -38,6 +38,36 @@ def test_track_to_the_end_watch_it_and_take_it_back(screen: Screen, tracking: Be
     wait(lambda: frames(tracking, video) == [0], "the undoing")
 
 
+def test_a_tracked_range_is_accepted_or_removed_as_a_whole(screen: Screen, tracking: Bench, video: int) -> None:
+    start(screen, tracking, video)
+    x, y = square(30, 320, 240)
+    tracking.apply(video, {"op": "add_figure", "frame": 30, "objectId": tracking.objects(video)[0]["id"],
+                           "geometryType": "rectangle", "geometry": box(x, y, 47)})  # fmt: skip
+    screen.open(video)
+    screen.page.get_by_label("How far").select_option(label="to the end")
+    screen.press("t")
+    wait(lambda: frames(tracking, video) == list(range(48)), "tracking")
+    screen.until("annotator.S.tracks.size === 0")
+    screen.until("[...annotator.S.codes.values()][0].every((code) => code !== 0)")
+    screen.go_to(40)
+    screen.button("Remove the tracked range")
+    wait(lambda: frames(tracking, video) == list(range(31)), "the removal of what follows the second key figure")
+    screen.go_to(10)
+    screen.press("Shift+A")
+    wait(lambda: all(figure["key"] for figure in tracking.figures(video)), "acceptance up to the second key figure")
+    screen.until("document.getElementById('range-accept').disabled")
+    screen.press("Control+z", "Control+z")
+    wait(lambda: frames(tracking, video) == list(range(48)), "undoing both")
+    assert sorted(f["frame"] for f in tracking.figures(video) if f["key"]) == [0, 30]
+    screen.open(video)
+    screen.page.get_by_role("button", name="Choose trackers").click()
+    assert "figures a second (320 x 240)" in screen.page.get_by_role("dialog").inner_text()
+
+
+def box(x: int, y: int, side: int) -> dict[str, object]:
+    return {"points": {"exterior": [[x, y], [x + side, y + side]], "interior": []}}
+
+
 def test_so_many_frames_both_ways_then_correct_and_track_on(screen: Screen, tracking: Bench, video: int) -> None:
     x, y = square(20, 320, 240)
     tracking.add_box(video, tracking.add_class(video, "thing"), 20, x, y, x + 47, y + 47)
