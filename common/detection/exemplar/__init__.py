@@ -1,0 +1,1 @@
+"""A detector learned on the spot from a few labelled pictures, with no weights."""
