@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
+import signal
 import sys
 import threading
 import webbrowser
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from common.errors import UserError
 from common.geometry.annotation import read_annotation, read_meta
 from common.video.reader import open_source
 
@@ -36,37 +39,76 @@ def run(
     """Start the suite: no account, no other server, no weights. Ctrl-C ends all of it."""
     for video in videos or ():
         open_source(video).close()  # a file that is no video is told before anything starts
-    with ThreadPoolExecutor(1, "demo") as helper:
-        demo = None if videos else helper.submit(_draw_demo, data / "demo")
-        # Takes a second or two, which the drawing of the clip uses; the other commands do without the web stack.
-        from apps.workbench.main import run as serve
-        from apps.workbench.settings import Settings
-        from apps.workbench.specs import read_spec
+    from apps.workbench.processes import Nursery
 
-        logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs addresses, and session tokens are in some
-        specs = [read_spec(ROOT / "apps" / name, ROOT) for name in APPS]
-        serve(Settings(data.absolute(), port=port), specs, APPS, _importer(videos or (), demo, browser))
+    nursery = Nursery("apps.cli.forked")
+    nursery.warm()
+    drawing = None if videos else Drawing(data / "demo")
+    # Takes a second or two, which the others use; the other commands do without the web stack.
+    from apps.workbench.main import run as serve
+    from apps.workbench.settings import Settings
+    from apps.workbench.specs import read_spec
+
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs addresses, and session tokens are in some
+    specs = [read_spec(ROOT / "apps" / name, ROOT) for name in APPS]
+    settings = Settings(data.absolute(), port=port)
+    serve(settings, specs, APPS, nursery=nursery, prepare=_importer(videos or (), drawing, browser))
     return 0
 
 
-def _draw_demo(folder: Path) -> Path:
+class Drawing:
+    """The demonstration clip, drawn by a process of its own: it takes as long as everything else together."""
+
+    def __init__(self, folder: Path) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._answer, answer = context.Pipe(duplex=False)
+        self._process = context.Process(target=_draw, args=(folder, answer), daemon=True)  # ends with this one
+        self._process.start()
+        answer.close()
+
+    def wait(self, ending: threading.Event) -> Path | None:
+        """The clip; None when there is no time left for it. Raises what went wrong."""
+        while not self._answer.poll(0.1):
+            if ending.is_set():
+                self._process.kill()
+                return None
+        try:
+            drawn = self._answer.recv()
+        except EOFError as error:
+            raise RuntimeError("the process that draws the demonstration clip died") from error
+        self._process.join()
+        if isinstance(drawn, Exception):
+            raise drawn
+        clip: Path = drawn
+        return clip
+
+
+def _draw(folder: Path, answer: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches it too; who waits for it ends it
     from apps.cli.demo import write_clip
 
-    return write_clip(folder)
+    try:
+        answer.send(write_clip(folder))
+    except UserError as error:
+        answer.send(error)
 
 
-def _importer(videos: list[Path] | tuple[()], demo: Future[Path] | None, browser: bool) -> Callable[[Workbench], None]:
+def _importer(
+    videos: list[Path] | tuple[()], drawing: Drawing | None, browser: bool
+) -> Callable[[Workbench, threading.Event], None]:
     """What fills the workbench before it answers its first request, and then shows it."""
     from apps.workbench.importing import import_video
 
-    def prepare(bench: Workbench) -> None:
+    def prepare(bench: Workbench, ending: threading.Event) -> None:
         for video in videos:
             import_video(bench, video, "My videos")
-        if demo is not None:
-            clip = demo.result()
+        clip = None if drawing is None else drawing.wait(ending)
+        if clip is not None:
             labels = clip.parent / "labels"
             annotation, meta = read_annotation(labels / "annotation.json"), read_meta(labels / "meta.json")
             import_video(bench, clip, "Demo", annotation, meta)
+        if ending.is_set():
+            return
         sys.stderr.write(
             f"The suite runs at {bench.settings.address} - open it in a browser; Ctrl-C ends it.\n"
             f"For Supervisely scripts: sly.Api.from_env() after loading {bench.settings.data / 'supervisely.env'}.\n"

@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from apps.workbench.faults import Faults
 from apps.workbench.frames import Frames
 from apps.workbench.notify import Hub
+from apps.workbench.processes import Nursery
 from apps.workbench.security import load_token
 from apps.workbench.settings import Settings
 from apps.workbench.store.blobs import BlobFolder
@@ -41,8 +42,11 @@ class Workbench:
         self.database.close()
 
 
-def build(settings: Settings) -> Workbench:
-    """Opens (or makes) the data folder. Raises `UserError` when a newer workbench wrote it."""
+def build(settings: Settings, nursery: Nursery | None = None) -> Workbench:
+    """Opens (or makes) the data folder. Raises `UserError` when a newer workbench wrote it.
+
+    nursery: where apps are forked from; without one each is a program of its own.
+    """
     settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     settings.data.chmod(0o700)
     token = load_token(settings.data)
@@ -58,7 +62,7 @@ def build(settings: Settings) -> Workbench:
         frames=Frames(settings.max_open_videos, settings.frame_cache_bytes),
         hub=hub,
         faults=Faults(),
-        supervisor=Supervisor(settings, token, database, hub, http),
+        supervisor=Supervisor(settings, token, database, hub, http, nursery),
         http=http,
     )
 

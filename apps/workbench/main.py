@@ -6,19 +6,34 @@ import contextlib
 import logging
 import os
 import socket
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
 
 from apps.workbench import proxy
 from apps.workbench.annotator import routes as annotator
-from apps.workbench.api import faults, figures, files, instance, notify, objects, projects, tasks, videos
+from apps.workbench.api import (
+    annotations,
+    collections,
+    faults,
+    figures,
+    files,
+    images,
+    instance,
+    notify,
+    objects,
+    projects,
+    tasks,
+    videos,
+)
 from apps.workbench.bench import Workbench, build
 from apps.workbench.faults import FaultMiddleware
-from apps.workbench.notify import Hub
+from apps.workbench.processes import Nursery
 from apps.workbench.security import write_env
 from apps.workbench.settings import Settings
 from apps.workbench.specs import AppSpec
@@ -28,34 +43,51 @@ from common.errors import UserError
 log = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings, apps: Sequence[AppSpec] = (), start: Sequence[str] = ()) -> FastAPI:
+Prepare = Callable[[Workbench, threading.Event], None]
+"""Fills a workbench before it answers its first request, while its apps start; the event is set when it should end."""
+
+
+def create_app(
+    settings: Settings,
+    apps: Sequence[AppSpec] = (),
+    start: Sequence[str] = (),
+    *,
+    nursery: Nursery | None = None,
+    prepare: Callable[[Workbench], None] | None = None,
+) -> FastAPI:
     """The workbench as an ASGI app.
 
-    apps: what can be started in it; start: the names of those that start with it.
+    apps: what can be started in it; start: the names of those that start with it; nursery: where they are forked from.
+    prepare: called in a thread before the first request is answered.
     Opens the data folder at once; `UserError` says why when it cannot. `app.state.workbench` holds the parts.
     """
-    bench = build(settings)
+    bench = build(settings, nursery)
     for spec in apps:
         bench.supervisor.offer(spec)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        write_env(settings.data, settings.address, bench.token)
         await bench.supervisor.recover()
         for name in start:
             await bench.supervisor.start(name)
-        yield
-        await bench.close()
+        try:
+            if prepare is not None:
+                await run_in_threadpool(prepare, bench)
+            write_env(settings.data, settings.address, bench.token)  # whoever finds it is answered at once
+            yield
+        finally:
+            await bench.close()
 
     # No generated documentation pages: they load scripts from the network, and this serves machines.
     app = FastAPI(title="Workbench", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.workbench = bench
     install_error_replies(app)
-    for group in (instance, projects, videos, objects, figures, notify, tasks, files):
+    for group in (instance, projects, videos, images, annotations, collections, objects, figures, notify, tasks, files):
         app.include_router(group.router)
     for router in (
         *objects.tag_routers,
         videos.page_router,
+        images.page_router,
         notify.page_router,
         tasks.page_router,
         proxy.router,
@@ -79,36 +111,55 @@ def run(
     settings: Settings,
     apps: Sequence[AppSpec] = (),
     start: Sequence[str] = (),
-    prepare: Callable[[Workbench], None] = lambda bench: None,
+    *,
+    nursery: Nursery | None = None,
+    prepare: Prepare = lambda bench, ending: None,
 ) -> None:
-    """Serves until interrupted. Port 0 takes a free one. Raises `UserError` when the port is taken.
-
-    prepare: called with the parts before the first request is answered.
+    """Serves until interrupted. Port 0 takes a free one. Raises `UserError` when the port is taken, and what `prepare`
+    raises.
     """
     listener = _listen(settings)
     settings = replace(settings, port=listener.getsockname()[1])
     if settings.host not in {"127.0.0.1", "localhost", "::1"}:
         log.warning("the workbench can be reached from other machines at %s:%d", settings.host, settings.port)
-    app = create_app(settings, apps, start)
-    prepare(app.state.workbench)
-    config = uvicorn.Config(
-        app,
-        # An address in an access log may hold a session token; errors are logged without addresses.
-        access_log=False,
-        log_level="info",
-        timeout_graceful_shutdown=10,
-    )
-    _Server(config, app.state.workbench.hub).run(sockets=[listener])
+    failures: list[UserError] = []
+
+    def fill(bench: Workbench) -> None:
+        try:
+            prepare(bench, server.ending)
+        except UserError as error:  # told below, once the apps that started meanwhile have ended
+            failures.append(error)
+            server.should_exit = True
+
+    try:
+        app = create_app(settings, apps, start, nursery=nursery, prepare=fill)
+        config = uvicorn.Config(
+            app,
+            # An address in an access log may hold a session token; errors are logged without addresses.
+            access_log=False,
+            log_level="info",
+            timeout_graceful_shutdown=10,
+        )
+        server = _Server(config, app.state.workbench)
+        server.run(sockets=[listener])
+    finally:
+        listener.close()
+        if nursery is not None:
+            nursery.close()
+    if failures:
+        raise failures[0]
 
 
 class _Server(uvicorn.Server):
     """Ends the event streams at once when it is told to end, instead of waiting for watchers that never leave."""
 
-    def __init__(self, config: uvicorn.Config, hub: Hub) -> None:
+    def __init__(self, config: uvicorn.Config, bench: Workbench) -> None:
         super().__init__(config)
-        self._hub = hub
+        self._hub = bench.hub
+        self.ending = threading.Event()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.ending.set()
         self._hub.close()
         super().handle_exit(sig, frame)
 

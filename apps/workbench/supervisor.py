@@ -19,6 +19,7 @@ from starlette.concurrency import run_in_threadpool
 
 from apps.workbench.logs import RotatingLog
 from apps.workbench.notify import Hub
+from apps.workbench.processes import AppProcess, Nursery, start_program
 from apps.workbench.settings import Settings
 from apps.workbench.specs import AppSpec
 from apps.workbench.store import tasks
@@ -46,16 +47,28 @@ class _Running:
     spec: AppSpec
     healthy: asyncio.Event = field(default_factory=asyncio.Event)
     restarts: int = -1
-    process: asyncio.subprocess.Process | None = None
+    process: AppProcess | None = None
     keeper: asyncio.Task[None] | None = None
 
 
 class Supervisor:
-    """Owns the app processes of one workbench. All methods belong to the event loop's thread."""
+    """Owns the app processes of one workbench. All methods belong to the event loop's thread.
 
-    def __init__(self, settings: Settings, token: str, database: Database, hub: Hub, http: httpx.AsyncClient) -> None:
+    nursery: where apps are forked from, if they are.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        token: str,
+        database: Database,
+        hub: Hub,
+        http: httpx.AsyncClient,
+        nursery: Nursery | None = None,
+    ) -> None:
         self._settings, self._token = settings, token
         self._database, self._hub, self._http = database, hub, http
+        self._start_process = start_program if nursery is None else nursery.start
         self._specs: dict[str, AppSpec] = {}
         self._closing = False
         self._running: dict[int, _Running] = {}
@@ -153,15 +166,7 @@ class Supervisor:
         """One life of the process, from its start to its end; why it ended. The process is gone on return."""
         port = _free_port()
         url = f"http://127.0.0.1:{port}"
-        process = await asyncio.create_subprocess_exec(
-            *running.spec.command(port),
-            cwd=running.spec.cwd,
-            env=self._environment(running),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,  # so that its own children end with it
-        )
+        process = await self._start_process(running.spec.command(port), running.spec.cwd, self._environment(running))
         running.process = process
         logger = asyncio.create_task(self._write_log(running, process))
         try:
@@ -173,7 +178,7 @@ class Supervisor:
             await logger
             running.process = None
 
-    async def _watch(self, running: _Running, process: asyncio.subprocess.Process, url: str) -> str:
+    async def _watch(self, running: _Running, process: AppProcess, url: str) -> str:
         loop = asyncio.get_running_loop()
         grace_over = loop.time() + self._settings.app_start_grace_s
         exited = asyncio.create_task(process.wait())
@@ -223,7 +228,7 @@ class Supervisor:
             **running.spec.env,
         }
 
-    async def _write_log(self, running: _Running, process: asyncio.subprocess.Process) -> None:
+    async def _write_log(self, running: _Running, process: AppProcess) -> None:
         stream = process.stdout
         if stream is None:
             return
@@ -280,7 +285,7 @@ def _end_left_over(pid: int, started: float) -> None:
         return
 
 
-async def _end(process: asyncio.subprocess.Process, patience_s: float) -> None:
+async def _end(process: AppProcess, patience_s: float) -> None:
     """Asks the process and its children to end, and kills what is left after `patience_s`."""
     for sign, grace in ((signal.SIGTERM, patience_s), (signal.SIGKILL, STOP_GRACE_S)):
         with contextlib.suppress(ProcessLookupError, PermissionError):

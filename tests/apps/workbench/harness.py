@@ -16,6 +16,7 @@ import uvicorn
 
 from apps.workbench.bench import Workbench
 from apps.workbench.main import create_app
+from apps.workbench.processes import Nursery
 from apps.workbench.settings import Settings
 from apps.workbench.specs import AppSpec
 
@@ -55,8 +56,14 @@ class Served:
 class Running:
     """Starts and stops a workbench in a thread of its own, with its own event loop."""
 
-    def __init__(self, settings: Settings, apps: tuple[AppSpec, ...] = (), start: tuple[str, ...] = ()) -> None:
-        self.app = create_app(settings, apps, start)
+    def __init__(
+        self,
+        settings: Settings,
+        apps: tuple[AppSpec, ...] = (),
+        start: tuple[str, ...] = (),
+        nursery: Nursery | None = None,
+    ) -> None:
+        self.app = create_app(settings, apps, start, nursery=nursery)
         self.settings = settings
         self._server = uvicorn.Server(
             uvicorn.Config(self.app, host=settings.host, port=settings.port, log_level="error", access_log=False)
