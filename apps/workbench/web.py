@@ -15,13 +15,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from apps.workbench.annotator.access import from_page
 from apps.workbench.security import same
 from apps.workbench.settings import Settings
-from apps.workbench.store.errors import NotFound, TooLarge
+from apps.workbench.store.errors import NameTaken, NotFound, TooLarge
 from common.errors import UserError
 
 log = logging.getLogger(__name__)
 
 API = "/public/api/v3/"
-UPLOADS = {"videos.bulk.upload", "file-storage.bulk.upload", "file-storage.upload"}
+UPLOADS = {"videos.bulk.upload", "images.bulk.upload", "file-storage.bulk.upload", "file-storage.upload"}
 OPEN = {"/livez", "/", "/login"}
 """Paths that anybody may ask; they tell nothing. `/` lets browsers of this machine in (`annotator/access.py`)."""
 OPEN_FOLDERS = ("/net/", "/annotator/static/")
@@ -91,6 +91,13 @@ def install_error_replies(app: FastAPI) -> None:
     @app.exception_handler(TooLarge)
     def too_large(_: Request, error: TooLarge) -> JSONResponse:
         return error_reply(413, "Request too large", str(error))
+
+    @app.exception_handler(NameTaken)
+    def name_taken(_: Request, error: NameTaken) -> JSONResponse:
+        """The SDK resolves conflicts of names by these details."""
+        taken = [{"name": name, "id": ident, "message": str(error)} for name, ident in error.taken.items()]
+        details = {"type": "NONUNIQUE", "message": str(error), "errors": taken}
+        return JSONResponse({"error": "Bad request", "details": details, "message": str(error)}, 400)
 
     @app.exception_handler(UserError)
     def refused(_: Request, error: UserError) -> JSONResponse:

@@ -8,26 +8,32 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 from fastapi import Request
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 from apps.workbench.api.bodies import SUCCESS, Body, ById, Ident, Idents, JsonObject, ListBody, methods
 from apps.workbench.bench import Bench, Workbench
-from apps.workbench.store import figures, listing
+from apps.workbench.store import figures, labels, listing
 from apps.workbench.store.errors import Refused
-from apps.workbench.store.models import Figure, Video
-from apps.workbench.store.projects import get_dataset
+from apps.workbench.store.models import Figure, Image, Label, Video
+from apps.workbench.store.projects import get_dataset, get_project
 from apps.workbench.uploads import receive_form
 
 router = methods()
 
 
 class NewFigure(Body):
-    object_id: Ident
+    """Of a video's object, or with a class and no object: a label of an image."""
+
+    model_config = ConfigDict(extra="allow")
+
+    object_id: Ident | None = None
+    class_id: Ident | None = None
     geometry_type: str
-    geometry: JsonObject
+    geometry: JsonObject | None = None
     meta: JsonObject | None = None
     entity_id: Ident | None = None
     track_id: str | int | None = None
@@ -42,6 +48,7 @@ class NewFigures(Body):
     entity_id: Ident | None = None
     dataset_id: Ident | None = None
     figures: list[NewFigure]
+    skip_bounds_validation: bool = False
 
 
 class FigureList(ListBody):
@@ -60,6 +67,7 @@ class Edit(Body):
     nn_created: bool | None = None
     nn_updated: bool | None = None
     track_id: str | None = None
+    tags: list[JsonObject] | None = None
 
 
 class Priority(Body):
@@ -82,16 +90,31 @@ def add(body: NewFigures, bench: Bench) -> list[dict[str, int]]:
     for number, figure in enumerate(body.figures, 1):
         entity_id = figure.entity_id if figure.entity_id is not None else body.entity_id
         if entity_id is None:
-            raise Refused(f"Figure {number} says in no way which video it is in (entityId).")
+            raise Refused(f"Figure {number} says in no way which video or image it is in (entityId).")
         items.append(figure.model_dump(by_alias=True) | {"entityId": entity_id})
+    of_images = [item["objectId"] is None for item in items]
+    if any(of_images) and not all(of_images):
+        raise Refused("Figures of videos and of images cannot come together.")
     with bench.database.write() as session:
+        if any(of_images):
+            return [{"id": i} for i in labels.add_labels(session, items, not body.skip_bounds_validation)]
+        for number, item in enumerate(items, 1):
+            if item["geometry"] is None:
+                raise Refused(f"Figure {number} has no geometry.")
         return [{"id": ident} for ident in figures.add_figures(session, items)]
 
 
 @router.post("/figures.info")
 def info(body: ById, bench: Bench) -> dict[str, Any]:
     with bench.database.read() as session:
-        return figures.figures_json(session, [figures.get_figure(session, body.id)])[0]
+        return _described(session, body.id)
+
+
+def _described(session: Session, ident: int) -> dict[str, Any]:
+    label = session.get(Label, ident)
+    if label is not None:
+        return labels.labels_json(session, [label])[0]
+    return figures.figures_json(session, [figures.get_figure(session, ident)])[0]
 
 
 @router.post("/figures.list")
@@ -107,8 +130,16 @@ def list_figures(body: FigureList, bench: Bench) -> dict[str, Any]:
         raise Refused("Figures are listed by datasetId, projectId or a filter.")
     skip = body.fields is not None and "geometry" not in body.fields
     with bench.database.read() as session:
-        if body.dataset_id is not None:
-            get_dataset(session, body.dataset_id)
+        of = body.project_id if body.dataset_id is None else get_dataset(session, body.dataset_id).project_id
+        if of is not None and get_project(session, of).type == "images":
+            chosen = Image.project_id == of if body.dataset_id is None else Image.dataset_id == body.dataset_id
+            return listing.page(
+                session,
+                select(Label).join(Image).where(chosen),
+                labels.COLUMNS,
+                query,
+                lambda rows: labels.labels_json(session, rows, skip),
+            )
         return listing.page(
             session,
             statement,
@@ -122,6 +153,7 @@ def list_figures(body: FigureList, bench: Bench) -> dict[str, Any]:
 def remove(body: Removal, bench: Bench) -> dict[str, bool]:
     with bench.database.write() as session:
         figures.remove_figures(session, body.figure_ids)
+        labels.remove_labels(session, body.figure_ids)
     return SUCCESS
 
 
@@ -145,14 +177,23 @@ def set_custom_data(body: CustomData, bench: Bench) -> dict[str, Any]:
 
 def _edit(bench: Workbench, ident: int, changes: dict[str, Any]) -> dict[str, Any]:
     with bench.database.write() as session:
+        _change(session, ident, changes)
+        return _described(session, ident)
+
+
+def _change(session: Session, ident: int, changes: dict[str, Any]) -> None:
+    if session.get(Label, ident) is not None:
+        labels.edit_label(session, ident, changes)
+    else:
         figures.edit_figure(session, ident, changes)
-        return figures.figures_json(session, [figures.get_figure(session, ident)])[0]
 
 
 @router.post("/figures.bulk.download.geometry")
 def download_geometries(body: GeometryIds, bench: Bench) -> StreamingResponse:
     with bench.database.read() as session:
-        found = figures.geometries(session, body.ids)
+        of_images = labels.geometries(session, body.ids)
+        of_videos = dict(figures.geometries(session, [ident for ident in body.ids if ident not in of_images]))
+        found = [(ident, of_images.get(ident) or of_videos[ident]) for ident in body.ids]
     boundary = secrets.token_hex(16)
 
     def parts() -> Iterator[bytes]:
@@ -180,7 +221,7 @@ async def upload_geometries(request: Request, bench: Bench) -> dict[str, bool]:
     def write() -> None:
         with bench.database.write() as session:
             for ident, geometry in pairs:
-                figures.edit_figure(session, ident, {"geometry": geometry})
+                _change(session, ident, {"geometry": geometry})
 
     await run_in_threadpool(write)
     return SUCCESS

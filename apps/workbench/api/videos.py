@@ -14,11 +14,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
 from apps.workbench import frames
-from apps.workbench.api.bodies import SUCCESS, Body, ById, Ident, Idents, JsonObject, ListBody, methods
+from apps.workbench.api.bodies import SUCCESS, Body, ById, Ident, JsonObject, ListBody, methods
 from apps.workbench.api.sending import send_blob
 from apps.workbench.bench import Bench, Workbench
 from apps.workbench.media import probe
 from apps.workbench.store import figures, listing, videos
+from apps.workbench.store.collections import collected_videos
 from apps.workbench.store.database import now
 from apps.workbench.store.errors import NotFound, Refused
 from apps.workbench.store.models import Video
@@ -54,15 +55,6 @@ class VideoList(ListBody):
 class CustomData(Body):
     id: Ident
     custom_data: JsonObject
-
-
-class Rename(Body):
-    id: Ident
-    name: str
-
-
-class Removal(Body):
-    image_ids: Idents
 
 
 class OneFrame(Body):
@@ -135,12 +127,14 @@ def list_videos(body: VideoList, bench: Bench) -> dict[str, Any]:
     if body.dataset_id is None and body.project_id is None:
         raise Refused("Videos are listed by datasetId or projectId.")
     here = [Video.dataset_id == body.dataset_id, Video.project_id == body.project_id]
+    rules = [entry for entry in body.filters or () if entry.get("type") == "entities_collection"]
+    plain = body.model_copy(update={"filters": [entry for entry in body.filters or () if entry not in rules]})
     with bench.database.read() as session:
         return listing.page(
             session,
-            select(Video).where(or_(*here)),
+            select(Video).where(or_(*here), *collected_videos(session, rules)),
             videos.COLUMNS,
-            body.query(),
+            plain.query(),
             lambda rows: videos.videos_json(session, rows),
         )
 
@@ -157,19 +151,6 @@ def set_custom_data(body: CustomData, bench: Bench) -> dict[str, Any]:
         videos.get_video(session, body.id)
         session.execute(update(Video).where(Video.id == body.id).values(custom_data=body.custom_data, updated_at=now()))
         return videos.videos_json(session, [videos.get_video(session, body.id)])[0]
-
-
-@router.post("/images.editInfo")
-def rename(body: Rename, bench: Bench) -> dict[str, Any]:
-    with bench.database.write() as session:
-        return videos.videos_json(session, [videos.rename_video(session, body.id, body.name)])[0]
-
-
-@router.post("/images.bulk.remove")
-def remove(body: Removal, bench: Bench) -> dict[str, bool]:
-    with bench.database.write() as session:
-        videos.remove_videos(session, body.image_ids)
-    return SUCCESS
 
 
 @router.post("/videos.annotations.bulk.info")

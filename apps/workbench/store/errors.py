@@ -13,6 +13,14 @@ class Refused(UserError):
     """The request asks for something that cannot be stored; the message says which part and why."""
 
 
+class NameTaken(Refused):
+    """Some of the names that new things were to have are in use. taken: name -> id of what has it."""
+
+    def __init__(self, message: str, taken: dict[str, int]) -> None:
+        super().__init__(message)
+        self.taken = taken
+
+
 class TooLarge(UserError):
     """The upload or body is above the limit."""
 

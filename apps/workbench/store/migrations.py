@@ -88,7 +88,43 @@ CREATE TABLE page_changes (
 CREATE INDEX ix_page_changes_video ON page_changes (video_id, id);
 """
 
-STEPS: tuple[str, ...] = (_ANNOTATIONS, _APPS, _PAGE)
+_IMAGES = """
+CREATE TABLE images (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, project_id INTEGER NOT NULL REFERENCES projects (id) ON DELETE CASCADE,
+  dataset_id INTEGER NOT NULL REFERENCES datasets (id) ON DELETE CASCADE, name VARCHAR NOT NULL,
+  hash VARCHAR NOT NULL REFERENCES blobs (hash), width INTEGER NOT NULL, height INTEGER NOT NULL, mime VARCHAR NOT NULL,
+  description VARCHAR NOT NULL, meta JSON NOT NULL, custom_data JSON NOT NULL,
+  created_at VARCHAR NOT NULL, updated_at VARCHAR NOT NULL, UNIQUE (dataset_id, name));
+CREATE INDEX ix_images_project_id ON images (project_id);
+CREATE INDEX ix_images_hash ON images (hash);
+CREATE TABLE labels (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, image_id INTEGER NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+  class_id INTEGER NOT NULL REFERENCES classes (id) ON DELETE CASCADE, geometry_type VARCHAR NOT NULL,
+  geometry VARCHAR NOT NULL, bbox VARCHAR, description VARCHAR NOT NULL, extra VARCHAR NOT NULL,
+  nn_created BOOLEAN NOT NULL, nn_updated BOOLEAN NOT NULL, created_at VARCHAR NOT NULL, updated_at VARCHAR NOT NULL);
+CREATE INDEX ix_labels_image_id ON labels (image_id);
+CREATE INDEX ix_labels_class_id ON labels (class_id);
+ALTER TABLE tags ADD COLUMN image_id INTEGER REFERENCES images (id) ON DELETE CASCADE;
+ALTER TABLE tags ADD COLUMN label_id INTEGER REFERENCES labels (id) ON DELETE CASCADE;
+CREATE INDEX ix_tags_image_id ON tags (image_id);
+CREATE INDEX ix_tags_label_id ON tags (label_id);
+CREATE TABLE collections (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, project_id INTEGER NOT NULL REFERENCES projects (id) ON DELETE CASCADE,
+  name VARCHAR NOT NULL, description VARCHAR NOT NULL, type VARCHAR NOT NULL, meta JSON NOT NULL,
+  created_at VARCHAR NOT NULL, updated_at VARCHAR NOT NULL, UNIQUE (project_id, name));
+CREATE TABLE collection_items (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  collection_id INTEGER NOT NULL REFERENCES collections (id) ON DELETE CASCADE,
+  image_id INTEGER REFERENCES images (id) ON DELETE CASCADE, video_id INTEGER REFERENCES videos (id) ON DELETE CASCADE,
+  created_at VARCHAR NOT NULL, UNIQUE (collection_id, image_id), UNIQUE (collection_id, video_id));
+CREATE INDEX ix_collection_items_image ON collection_items (image_id);
+CREATE INDEX ix_collection_items_video ON collection_items (video_id);
+INSERT INTO sqlite_sequence (name, seq) VALUES ('images', 1000000), ('labels', 1000000000), ('collections', 60000),
+  ('collection_items', 7000000);
+"""
+# Images and videos, labels and figures never share an id: several REST methods take either.
+
+STEPS: tuple[str, ...] = (_ANNOTATIONS, _APPS, _PAGE, _IMAGES)
 """Step k (from 1) turns version k - 1 into version k."""
 
 

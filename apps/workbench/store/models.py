@@ -79,6 +79,78 @@ class Video(Base):
     updated_at: Mapped[str]
 
 
+class Image(Base):
+    """`width`, `height`: upright pixels. `meta`: what people keep with it."""
+
+    __tablename__ = "images"
+    __table_args__ = (UniqueConstraint("dataset_id", "name"), AUTO)
+    id: Mapped[int] = _id()
+    project_id: Mapped[int] = _parent("projects.id")
+    dataset_id: Mapped[int] = _parent("datasets.id", index=False)
+    name: Mapped[str]
+    hash: Mapped[str] = mapped_column(ForeignKey("blobs.hash"), index=True)
+    width: Mapped[int]
+    height: Mapped[int]
+    mime: Mapped[str]
+    description: Mapped[str]
+    meta: Mapped[dict[str, Any]]
+    custom_data: Mapped[dict[str, Any]]
+    created_at: Mapped[str]
+    updated_at: Mapped[str]
+
+
+class Label(Base):
+    """One labelled thing on an image. `geometry` and `extra` (everything else that came with it) are JSON text."""
+
+    __tablename__ = "labels"
+    __table_args__ = (AUTO,)
+    id: Mapped[int] = _id()
+    image_id: Mapped[int] = _parent("images.id")
+    class_id: Mapped[int] = _parent("classes.id")
+    geometry_type: Mapped[str]
+    geometry: Mapped[str]
+    bbox: Mapped[str | None]
+    description: Mapped[str]
+    extra: Mapped[str]
+    nn_created: Mapped[bool]
+    nn_updated: Mapped[bool]
+    created_at: Mapped[str]
+    updated_at: Mapped[str]
+
+
+class Collection(Base):
+    """A selection of a project's images or videos."""
+
+    __tablename__ = "collections"
+    __table_args__ = (UniqueConstraint("project_id", "name"), AUTO)
+    id: Mapped[int] = _id()
+    project_id: Mapped[int] = _parent("projects.id", index=False)
+    name: Mapped[str]
+    description: Mapped[str]
+    type: Mapped[str]
+    meta: Mapped[dict[str, Any]]
+    created_at: Mapped[str]
+    updated_at: Mapped[str]
+
+
+class CollectionItem(Base):
+    """One of `image_id` and `video_id` is null."""
+
+    __tablename__ = "collection_items"
+    __table_args__ = (
+        UniqueConstraint("collection_id", "image_id"),
+        UniqueConstraint("collection_id", "video_id"),
+        Index("ix_collection_items_image", "image_id"),
+        Index("ix_collection_items_video", "video_id"),
+        AUTO,
+    )
+    id: Mapped[int] = _id()
+    collection_id: Mapped[int] = _parent("collections.id", index=False)
+    image_id: Mapped[int | None] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"))
+    video_id: Mapped[int | None] = mapped_column(ForeignKey("videos.id", ondelete="CASCADE"))
+    created_at: Mapped[str]
+
+
 class ObjectClass(Base):
     """`data` is the class's JSON as the SDK sent it, without its id."""
 
@@ -121,7 +193,8 @@ class AnnotationObject(Base):
 
 
 class Tag(Base):
-    """A tag on a video (`object_id` null) or on an object; `first_frame`..`last_frame` inclusive, null for all frames."""
+    """A tag on a video (`object_id` null), an object, an image or a label; `first_frame`..`last_frame` inclusive, null for
+    all frames."""
 
     __tablename__ = "tags"
     __table_args__ = (AUTO,)
@@ -129,6 +202,8 @@ class Tag(Base):
     tag_meta_id: Mapped[int] = _parent("tag_metas.id")
     video_id: Mapped[int | None] = mapped_column(ForeignKey("videos.id", ondelete="CASCADE"), index=True)
     object_id: Mapped[int | None] = mapped_column(ForeignKey("objects.id", ondelete="CASCADE"), index=True)
+    image_id: Mapped[int | None] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"), index=True)
+    label_id: Mapped[int | None] = mapped_column(ForeignKey("labels.id", ondelete="CASCADE"), index=True)
     value: Mapped[Any] = mapped_column(JSON(none_as_null=True), nullable=True)
     first_frame: Mapped[int | None]
     last_frame: Mapped[int | None]

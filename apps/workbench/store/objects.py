@@ -124,9 +124,9 @@ def object_tags(session: Session, objects: Sequence[int]) -> dict[int | None, li
 def add_video_tags(session: Session, video_id: int, items: Sequence[Mapping[str, Any]]) -> list[int]:
     """items: {"tagId", "value"?, "frameRange"?}; all or none. Ids in the order of items."""
     video = get_video(session, video_id)
-    metas = _metas(session, video.project_id)
+    metas = project_tags(session, video.project_id)
     frames = frames_of(get_blob(session, video.hash))
-    return _insert_tags(
+    return insert_tags(
         session, [_tag_row(metas, item, number, frames, video_id=video_id) for number, item in enumerate(items, 1)]
     )
 
@@ -141,7 +141,7 @@ def add_object_tags(
     if project_id is not None:
         get_project(session, project_id)
     owners = _owners(session, [item["objectId"] for item in items])
-    metas = {project: _metas(session, project) for project in {project for project, _ in owners.values()}}
+    metas = {project: project_tags(session, project) for project in {project for project, _ in owners.values()}}
     frames: dict[int, int] = {}
     rows = []
     for number, item in enumerate(items, 1):
@@ -161,7 +161,7 @@ def add_object_tags(
                 video_id=video_id,
             )
         )
-    return _insert_tags(session, rows)
+    return insert_tags(session, rows)
 
 
 def _owners(session: Session, objects: Sequence[int]) -> dict[int, tuple[int, int | None]]:
@@ -174,7 +174,7 @@ def _owners(session: Session, objects: Sequence[int]) -> dict[int, tuple[int, in
     return {ident: (project, video) for ident, project, video in rows}
 
 
-def _metas(session: Session, project_id: int) -> dict[int, TagMeta]:
+def project_tags(session: Session, project_id: int) -> dict[int, TagMeta]:
     return {meta.id: meta for meta in session.scalars(select(TagMeta).where(TagMeta.project_id == project_id))}
 
 
@@ -190,7 +190,7 @@ def _tag_row(
     if meta is None:
         raise Refused(f"Tag {number}: the project has no tag {item['tagId']}.")
     value = item.get("value")
-    _check_value(meta, value, number)
+    check_value(meta, value, number)
     first, last = _frame_range(item.get("frameRange"), frames, number)
     moment = now()
     return {
@@ -206,7 +206,7 @@ def _tag_row(
     }
 
 
-def _check_value(meta: TagMeta, value: Any, number: int) -> None:
+def check_value(meta: TagMeta, value: Any, number: int) -> None:
     match meta.value_type:
         case "none":
             good = value is None
@@ -234,7 +234,7 @@ def _frame_range(value: Any, frames: int | None, number: int) -> tuple[int | Non
     return first, last
 
 
-def _insert_tags(session: Session, rows: list[dict[str, Any]]) -> list[int]:
+def insert_tags(session: Session, rows: list[dict[str, Any]]) -> list[int]:
     idents = new_ids(session, "tags", len(rows))
     for ident, row in zip(idents, rows, strict=True):
         row["id"] = ident
@@ -253,7 +253,7 @@ def edit_tag(session: Session, ident: int, *, on_object: bool, changes: Mapping[
     tag = _get_tag(session, ident, on_object)
     meta = session.get_one(TagMeta, tag.tag_meta_id)
     if "value" in changes:
-        _check_value(meta, changes["value"], 1)
+        check_value(meta, changes["value"], 1)
         tag.value = changes["value"]
     if "frameRange" in changes:
         video_id = tag.video_id
@@ -271,6 +271,7 @@ def remove_tag(session: Session, ident: int, *, on_object: bool) -> None:
 
 def _get_tag(session: Session, ident: int, on_object: bool) -> Tag:
     tag = session.get(Tag, ident)
-    if tag is None or (tag.object_id is not None) != on_object:
+    other = tag is not None and (tag.image_id is not None or tag.label_id is not None)
+    if tag is None or other or (tag.object_id is not None) != on_object:
         raise missing("tag on an object" if on_object else "tag on a video", ident)
     return tag

@@ -11,12 +11,24 @@ from sqlalchemy.orm import Session
 from apps.workbench.store import listing
 from apps.workbench.store.database import now
 from apps.workbench.store.errors import NotFound, Refused, missing
-from apps.workbench.store.models import AnnotationObject, Blob, Dataset, ObjectClass, Project, Tag, TagMeta, Video
+from apps.workbench.store.models import (
+    AnnotationObject,
+    Blob,
+    Dataset,
+    Image,
+    Label,
+    ObjectClass,
+    Project,
+    Tag,
+    TagMeta,
+    Video,
+)
 from apps.workbench.store.names import filename, label
 
 TEAM_ID = 1
 WORKSPACE_ID = 1
 USER_ID = 1
+KINDS = ("videos", "images")
 
 PROJECT_COLUMNS: listing.Columns = {
     "id": Project.id,
@@ -52,6 +64,13 @@ def get_project(session: Session, ident: int) -> Project:
     return project
 
 
+def require_kind(session: Session, project_id: int, kind: str) -> None:
+    """Raises `Refused` when the project holds something else."""
+    project = get_project(session, project_id)
+    if project.type != kind:
+        raise Refused(f"The project {project.name!r} holds {project.type}, so it takes no {kind}.")
+
+
 def get_dataset(session: Session, ident: int) -> Dataset:
     dataset = session.get(Dataset, ident)
     if dataset is None:
@@ -63,8 +82,8 @@ def add_project(session: Session, *, name: str, workspace_id: int, type: str, **
     label(name, "project")
     if workspace_id != WORKSPACE_ID:
         raise missing("workspace", workspace_id)
-    if type != "videos":
-        raise Refused(f"The workbench holds video projects only, not {type!r}; create the project with type 'videos'.")
+    if type not in KINDS:
+        raise Refused(f"The workbench holds projects of videos or images, not of {type!r}.")
     _require_free_project_name(session, workspace_id, name)
     moment = now()
     project = Project(
@@ -169,18 +188,18 @@ def projects_json(session: Session, projects: Sequence[Project]) -> list[dict[st
         .tuples()
         .all()
     )
-    videos = _video_counts(session, Video.project_id, idents)
+    items = _item_counts(session, "project_id", idents)
     return [
         {
             "id": project.id,
             "name": project.name,
             "title": project.name,
             "description": project.description,
-            "size": str(videos.get(project.id, (0, 0))[1]),
+            "size": str(items.get(project.id, (0, 0))[1]),
             "readme": project.readme,
             "workspaceId": project.workspace_id,
-            "imagesCount": videos.get(project.id, (0, 0))[0],
-            "itemsCount": videos.get(project.id, (0, 0))[0],
+            "imagesCount": items.get(project.id, (0, 0))[0],
+            "itemsCount": items.get(project.id, (0, 0))[0],
             "datasetsCount": datasets.get(project.id, 0),
             "createdAt": project.created_at,
             "updatedAt": project.updated_at,
@@ -198,7 +217,7 @@ def projects_json(session: Session, projects: Sequence[Project]) -> list[dict[st
             "embeddingsEnabled": False,
             "embeddingsUpdatedAt": None,
             "embeddingsInProgress": False,
-            "localEntitiesCount": videos.get(project.id, (0, 0))[0],
+            "localEntitiesCount": items.get(project.id, (0, 0))[0],
             "remoteEntitiesCount": 0,
         }
         for project in projects
@@ -207,17 +226,17 @@ def projects_json(session: Session, projects: Sequence[Project]) -> list[dict[st
 
 def datasets_json(session: Session, datasets: Sequence[Dataset], custom_data: bool = True) -> list[dict[str, Any]]:
     """custom_data: lists leave it out, because the SDK hashes what lists return and a dict has no hash."""
-    videos = _video_counts(session, Video.dataset_id, [dataset.id for dataset in datasets])
+    items = _item_counts(session, "dataset_id", [dataset.id for dataset in datasets])
     return [
         {
             "id": dataset.id,
             "name": dataset.name,
             "title": dataset.name,
             "description": dataset.description,
-            "size": str(videos.get(dataset.id, (0, 0))[1]),
+            "size": str(items.get(dataset.id, (0, 0))[1]),
             "projectId": dataset.project_id,
-            "imagesCount": videos.get(dataset.id, (0, 0))[0],
-            "itemsCount": videos.get(dataset.id, (0, 0))[0],
+            "imagesCount": items.get(dataset.id, (0, 0))[0],
+            "itemsCount": items.get(dataset.id, (0, 0))[0],
             "createdAt": dataset.created_at,
             "updatedAt": dataset.updated_at,
             "referenceImageUrl": None,
@@ -231,15 +250,20 @@ def datasets_json(session: Session, datasets: Sequence[Dataset], custom_data: bo
     ]
 
 
-def _video_counts(session: Session, by: Any, idents: Sequence[int]) -> dict[int, tuple[int, int]]:
-    """Number of videos and of their bytes, by project or dataset."""
-    rows = session.execute(
-        select(by, func.count(), func.sum(Blob.size))
-        .join(Blob, Blob.hash == Video.hash)
-        .where(by.in_(idents))
-        .group_by(by)
-    )
-    return {ident: (count, size) for ident, count, size in rows}
+def _item_counts(session: Session, by: str, idents: Sequence[int]) -> dict[int, tuple[int, int]]:
+    """Number of videos or images and of their bytes. by: "project_id" or "dataset_id"."""
+    found: dict[int, tuple[int, int]] = {}
+    kinds: tuple[type[Video] | type[Image], ...] = (Video, Image)
+    for kind in kinds:
+        column = getattr(kind, by)
+        rows = session.execute(
+            select(column, func.count(), func.sum(Blob.size))
+            .join(Blob, Blob.hash == kind.hash)
+            .where(column.in_(idents))
+            .group_by(column)
+        )
+        found |= {ident: (count, size) for ident, count, size in rows}
+    return found
 
 
 # --- meta -------------------------------------------------------------------------------------------------------------
@@ -285,9 +309,8 @@ def _merge_class(session: Session, project_id: int, data: Mapping[str, Any]) -> 
         )
         session.flush()
         return
-    if shape not in (found.shape, "any") and session.scalar(
-        select(AnnotationObject.id).where(AnnotationObject.class_id == found.id).limit(1)
-    ):
+    used = (select(table.id).where(table.class_id == found.id).limit(1) for table in (AnnotationObject, Label))
+    if shape not in (found.shape, "any") and any(session.scalar(one) for one in used):
         raise Refused(f"Class {name!r} has objects of shape {found.shape!r}, so its shape cannot become {shape!r}.")
     found.shape, found.data, found.updated_at = shape, data, moment
 

@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 from apps.workbench.store import listing
 from apps.workbench.store.database import new_ids, now
 from apps.workbench.store.errors import Refused, missing
-from apps.workbench.store.models import Blob, Tag, TagMeta, TeamFile, Video
+from apps.workbench.store.models import Blob, Image, Tag, TagMeta, TeamFile, Video
 from apps.workbench.store.names import filename
-from apps.workbench.store.projects import TEAM_ID, WORKSPACE_ID, get_dataset
+from apps.workbench.store.projects import TEAM_ID, WORKSPACE_ID, get_dataset, require_kind
 
 COLUMNS: listing.Columns = {
     "id": Video.id,
@@ -78,6 +78,7 @@ def known_videos(session: Session, hashes: Sequence[str]) -> list[str]:
 def add_videos(session: Session, dataset_id: int, items: Sequence[Mapping[str, Any]]) -> list[Video]:
     """items: {"title", "hash" or "id" of a video to copy, "meta"}; all are added or none. Rows in the order of items."""
     dataset = get_dataset(session, dataset_id)
+    require_kind(session, dataset.project_id, "videos")
     names = [filename(item["title"], "video") for item in items]
     taken = set(session.scalars(select(Video.name).where(Video.dataset_id == dataset_id, Video.name.in_(names))))
     for name in names:
@@ -128,7 +129,7 @@ def remove_videos(session: Session, idents: Sequence[int]) -> None:
 
 def unused_blobs(session: Session) -> list[str]:
     """Files that nothing points at."""
-    used = select(Video.hash).union(select(TeamFile.hash))
+    used = select(Video.hash).union(select(TeamFile.hash), select(Image.hash))
     return list(session.scalars(select(Blob.hash).where(Blob.hash.not_in(used))))
 
 

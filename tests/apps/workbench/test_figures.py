@@ -323,7 +323,7 @@ def test_names_are_unique_where_the_platform_wants_it(served: Served, labelled: 
     assert served.call("projects.add", {"name": name, "workspaceId": 1, "type": "videos"}).status_code == 400
     assert served.call("datasets.add", {"projectId": labelled.project_id, "name": "ds"}).status_code == 400
     assert served.call("datasets.add", {"projectId": labelled.project_id, "name": "../x"}).status_code == 400
-    assert served.call("projects.add", {"name": "pictures", "workspaceId": 1, "type": "images"}).status_code == 400
+    assert served.call("projects.add", {"name": "pictures", "workspaceId": 1, "type": "volumes"}).status_code == 400
     free = served.api.dataset.create(labelled.project_id, "ds", change_name_if_conflict=True)
     assert free.name != "ds"
 
