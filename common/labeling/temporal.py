@@ -1,0 +1,165 @@
+"""A detector for video around one for pictures: looks on each so-manieth frame, carries boxes between by flow, and takes
+what people labelled as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.detection.contract import Detections, DetectorCard, Resumable
+from common.geometry.measures import box_iou
+from common.labeling.chosen import ChosenDetector
+from common.labeling.propagation import Carrier
+from common.labeling.segmenter import Segmenter
+from common.tracking.snapshot import pack, unpack
+from common.video.contract import Image
+
+Float = NDArray[np.float32]
+
+_SEEN = 0.25
+"""A find that scores this much says for itself what is there; below, the carried box may stay."""
+_SAME = 0.35
+"""IoU from which a find is the carried object."""
+_LASTS = 0.75
+"""What is left of a carried box's score on a frame that was looked at and did not show it."""
+_UNSURE = 0.45
+"""Carried boxes that were not found again begin no object."""
+_CARRIED = 0.12
+"""Boxes that score less are not carried on."""
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """What people labelled on one frame, completely. boxes: float32 (n, 4). classes: int64 (n,)."""
+
+    boxes: Float
+    classes: NDArray[np.int64]
+
+
+class VideoDetector:
+    """A `Detector`, `FrameDetector` and `Resumable` for the frames of one video, in order.
+
+    every: looks on frames whose number it divides. carry: whether boxes go on between. labelled: by frame number.
+    segmenter: draws areas. Memory: a grey picture of 640 pixels and the last frame's boxes.
+    """
+
+    def __init__(
+        self,
+        detector: ChosenDetector,
+        every: int = 1,
+        *,
+        carry: bool = True,
+        labelled: Mapping[int, Given] | None = None,
+        segmenter: Segmenter | None = None,
+    ) -> None:
+        if every > 1 and not carry:
+            raise ValueError("frames that are not looked at need boxes that are carried")
+        self._detector, self._every, self._carry = detector, every, carry
+        self._labelled = dict(labelled or {})
+        self._segmenter = segmenter
+        self._carrier = Carrier(np.zeros((0, 4), np.float32))
+        self._last = Detections()
+        self._next = 0
+
+    @property
+    def card(self) -> DetectorCard:
+        memory = "the detector's, a grey picture and the last frame's boxes"
+        finds = "mask" if self._segmenter is not None else "box"
+        return replace(self._detector.card, temporal=True, memory_bound=memory, finds=finds)  # type: ignore[arg-type]
+
+    def prepare(self) -> None:
+        """Reads weights now."""
+        self._detector.prepare()
+
+    def detect(self, images: Sequence[Image]) -> list[Detections]:
+        """The next frames, counted from those before."""
+        return self.detect_frames(range(self._next, self._next + len(images)), images)
+
+    def detect_frames(self, numbers: Sequence[int], images: Sequence[Image]) -> list[Detections]:
+        """See `FrameDetector`."""
+        found = []
+        for number, image in zip(numbers, images, strict=True):
+            boxes = self._one(number, image)
+            found.append(boxes if self._segmenter is None else self._segmenter.outlined(image, boxes))
+            self._next = number + 1
+        return found
+
+    def state(self) -> bytes | None:
+        """See `Resumable`."""
+        inner = self._detector.state()
+        if inner is None:
+            return None
+        last = (self._last.xyxy, self._last.scores, self._last.classes)
+        return pack(
+            {"every": self._every, "next": self._next, "last": last, "carrier": self._carrier.tree(), "inner": inner}
+        )
+
+    def restore(self, state: bytes) -> None:
+        """See `Resumable`."""
+        tree = unpack(state)
+        if not isinstance(tree, dict) or tree.get("every") != self._every:
+            raise ValueError("not a snapshot of the labeling assistant's detector")
+        assert isinstance(self._detector, Resumable)
+        self._detector.restore(tree["inner"])
+        self._next = tree["next"]
+        self._last = Detections(*tree["last"])
+        self._carrier = Carrier.from_tree(tree["carrier"])
+
+    def _one(self, number: int, image: Image) -> Detections:
+        looks = number % self._every == 0 or self._next == 0
+        if self._carry:
+            self._carrier.set(self._last.xyxy)
+            self._carrier.follow(image)
+        given = self._labelled.get(number)
+        if given is not None:
+            if self._detector.card.temporal:
+                self._detector.detect([image])
+            self._last = Detections(given.boxes, np.ones(len(given.boxes), np.float32), given.classes)
+        elif looks or self._detector.card.temporal:
+            found = (
+                self._detector.look(image, self._carrier.boxes) if self._carry else self._detector.detect([image])[0]
+            )
+            self._last = self._joined(found, image.shape) if self._carry else found
+        else:
+            self._last = self._moved(image.shape)
+        return self._last
+
+    def _moved(self, shape: tuple[int, ...]) -> Detections:
+        """The last frame's boxes where flow says that they went."""
+        trust = self._carrier.trust
+        scores = self._last.scores * np.where(trust > 0.6, 0.98, 0.8).astype(np.float32)
+        return self._inside(self._carrier.boxes, scores, self._last.classes, shape)
+
+    def _joined(self, found: Detections, shape: tuple[int, ...]) -> Detections:
+        """What was found, and what was there before and is not denied."""
+        before = self._moved(shape)
+        if not len(before):
+            return found
+        sure = found.keep(np.flatnonzero(found.scores >= _SEEN))
+        seen = np.zeros(len(before), bool)
+        if len(sure):
+            seen = box_iou(before.xyxy, sure.xyxy).max(1) > _SAME
+        rest = np.flatnonzero(~seen)
+        boxes = before.xyxy[rest]
+        scores = np.minimum(before.scores[rest] * _LASTS, _UNSURE).astype(np.float32)
+        weak = np.flatnonzero(found.scores < _SEEN)
+        if len(rest) and len(weak):  # a doubtful find in the place of a carried box is that box
+            weak = weak[box_iou(found.xyxy[weak], boxes).max(1) <= _SAME]
+        kept = np.r_[np.flatnonzero(found.scores >= _SEEN), weak]
+        return Detections(
+            np.concatenate((found.xyxy[kept], boxes)),
+            np.concatenate((found.scores[kept], scores)),
+            np.concatenate((found.classes[kept], before.classes[rest])),
+        )
+
+    def _inside(self, boxes: Float, scores: Float, classes: NDArray[np.int64], shape: tuple[int, ...]) -> Detections:
+        """What is still in the picture, cut at its edge; what mostly left is gone."""
+        rows, columns = shape[:2]
+        cut = np.clip(boxes, 0, np.array([columns, rows, columns, rows], np.float32))
+        area = np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-3).prod(1)
+        left = np.maximum(cut[:, 2:] - cut[:, :2], 0).prod(1) / area
+        kept = np.flatnonzero((scores >= _CARRIED) & (left > 0.3) & ((cut[:, 2:] - cut[:, :2]).min(1) > 2))
+        return Detections(cut[kept], scores[kept], classes[kept])

@@ -1,0 +1,170 @@
+"""On what candidates are tried: labelled pictures they have not learned from.
+
+With several labelled pictures each is left out in turn. With one, the frames around it are used, where the labels are
+carried by optical flow; its own objects, half of them held out; and, where there is nothing else, a changed copy of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from common.detection.exemplar.settings import ExemplarPicture
+from common.errors import FrameUnreadable
+from common.labeling.counting import Truth
+from common.labeling.propagation import Carrier
+from common.labeling.support import SupportSet
+from common.video.contract import FrameSource, Image
+
+Float = NDArray[np.float32]
+
+FOLDS = 4
+"""Left-out groups at most: with more pictures several are left out together."""
+_NEAR = (5, 11)
+"""Frames before and after a labelled one that labels are carried to."""
+_LEAST_OBJECTS = 4
+"""Labelled objects from which half of them can be held out."""
+
+
+@dataclass(frozen=True, eq=False)
+class TestPicture:
+    """read: gives it. frame, source: where it is in a video, for detectors that need the frames before. about: how the
+    truth is known, for people."""
+
+    read: Callable[[], Image]
+    truth: Truth
+    about: str
+    frame: int | None = None
+    source: FrameSource | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """train: what candidates may learn from. tests: what they are tried on. learners: whether only candidates that learn
+    are tried: the others see the same in another fold."""
+
+    train: tuple[ExemplarPicture, ...]
+    tests: tuple[TestPicture, ...]
+    learners: bool = False
+
+
+def folds(support: SupportSet, near: bool = True) -> list[Fold]:
+    """near: whether frames around a lone labelled one may be used."""
+    used = [n for n, e in enumerate(support.examples) if any(label.box is not None for label in e.labels)]
+    if len(used) > 1:
+        groups = [used[start::FOLDS] for start in range(min(FOLDS, len(used)))]
+        return [
+            Fold(
+                tuple(support.picture(n) for n in used if n not in group),
+                tuple(_test(support, n, "left out") for n in group),
+            )
+            for group in groups
+        ]
+    return _of_one(support, used[0], near)
+
+
+def _test(support: SupportSet, index: int, about: str) -> TestPicture:
+    example, picture = support.examples[index], support.picture(index)
+    return TestPicture(example.read, truth_of(picture), about, example.frame, example.source)
+
+
+def truth_of(picture: ExemplarPicture) -> Truth:
+    return Truth(picture.boxes, picture.classes, picture.ignore)
+
+
+def _of_one(support: SupportSet, index: int, near: bool) -> list[Fold]:
+    example, whole = support.examples[index], support.picture(index)
+    found: list[Fold] = []
+    if near and example.source is not None and example.frame is not None:
+        around = _around(whole, example.source, example.frame)
+        if around:
+            found.append(Fold((whole,), tuple(around)))
+    halves = _halves(support, index)
+    found += halves
+    if not found:
+        found.append(Fold((whole,), (_test(support, index, "the labelled picture itself"), *_changed(whole))))
+    elif halves:
+        # what does not learn is tried on the picture itself
+        found.append(Fold((), (_test(support, index, "the labelled picture"),)))
+    return found
+
+
+def _around(picture: ExemplarPicture, source: FrameSource, frame: int) -> list[TestPicture]:
+    """Frames before and after, with the labels where flow says that they went; what flow loses is ignored."""
+    found: list[TestPicture] = []
+    for way in (1, -1):
+        end = min(max(frame + way * max(_NEAR), 0), source.info.frames - 1)
+        carrier = Carrier(picture.boxes)
+        try:
+            carrier.follow(picture.read())
+            for number in range(frame + way, end + way, way):
+                image = source.read(number)
+                carrier.follow(image)
+                if abs(number - frame) in _NEAR:
+                    sure = carrier.trust > 0.35
+                    rows, columns = image.shape[:2]
+                    boxes = np.clip(carrier.boxes, 0, np.array([columns, rows, columns, rows], np.float32))
+                    shown = (boxes[:, 2:] - boxes[:, :2]).min(
+                        1, initial=np.inf, where=np.ones((len(boxes), 2), bool)
+                    ) > 6
+                    kept = sure & shown
+                    truth = Truth(boxes[kept], picture.classes[kept], boxes[~kept])
+                    about = f"frame {number}, labels carried from frame {frame}"
+                    found.append(TestPicture(_reader(source, number), truth, about, number, source))
+        except FrameUnreadable:
+            continue
+    return found
+
+
+def _halves(support: SupportSet, index: int) -> list[Fold]:
+    """Half of each class's objects are learned, the other half is to be found, and the other way round."""
+    labels = support.examples[index].labels
+    drawn = [n for n, label in enumerate(labels) if label.box is not None]
+    if len(drawn) < _LEAST_OBJECTS:
+        return []
+    first: list[int] = []
+    for name in support.classes:
+        own = [n for n in drawn if labels[n].class_name == name]
+        if len(own) > 1:
+            first += own[::2]
+        else:
+            first += []
+    single = [n for n in drawn if sum(labels[m].class_name == labels[n].class_name for m in drawn) == 1]
+    second = [n for n in drawn if n not in first and n not in single]
+    if not first or not second:
+        return []
+    example = support.examples[index]
+    found = []
+    for hidden in (first, second):
+        learned = support.picture(index, held_out=hidden)
+        asked = support.picture(index, held_out=[n for n in drawn if n not in hidden])
+        test = TestPicture(example.read, truth_of(asked), "held-out objects", example.frame, example.source)
+        found.append(Fold((learned,), (test,), learners=True))
+    return found
+
+
+def _changed(picture: ExemplarPicture) -> list[TestPicture]:
+    """Copies that are smaller and darker, larger and brighter."""
+    image = picture.read()
+    found = []
+    for scale, light in ((0.88, 0.8), (1.12, 1.2)):
+        matrix = np.array([[scale, 0, 0], [0, scale, 0]], np.float64)
+        size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
+        made = cv2.convertScaleAbs(cv2.warpAffine(image, matrix, size), alpha=light)
+        copy = np.asarray(made, np.uint8)
+        truth = Truth(picture.boxes * np.float32(scale), picture.classes, picture.ignore * np.float32(scale))
+        found.append(TestPicture(lambda copy=copy: copy, truth, "a changed copy"))  # type: ignore[misc]
+    return found
+
+
+def _reader(source: FrameSource, frame: int) -> Callable[[], Image]:
+    return lambda: source.read(frame)
+
+
+def objects(folds: Sequence[Fold]) -> int:
+    """How many objects candidates that learn are tried on."""
+    return sum(len(test.truth.boxes) for fold in folds for test in fold.tests)
