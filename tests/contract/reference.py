@@ -9,9 +9,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import cv2
 import numpy as np
+import torch
 
 from common.errors import PromptInvalid
 from common.geometry.types import Box, Geometry, Mask, OrientedBox, Points
@@ -217,11 +219,26 @@ class _LosesOne(_Wrapped):
 class _Hoards(_Wrapped):
     def __init__(self, inner: TemplateRun) -> None:
         super().__init__(inner)
-        self.hoard: list[np.ndarray] = []
+        self.hoard: list[Any] = []
 
     def push(self, image: Image) -> list[list[Prediction]]:
         self.hoard.append(image[::4, ::4].copy())
         return super().push(image)
+
+
+class _HoardsTensors(_Hoards):
+    """Where Python's own tracing sees nothing."""
+
+    def push(self, image: Image) -> list[list[Prediction]]:
+        self.hoard.append(torch.from_numpy(image[::4, ::4].copy()).float().byte())
+        return self.inner.push(image)
+
+
+class _RemembersWhatItSaid(_Hoards):
+    def push(self, image: Image) -> list[list[Prediction]]:
+        out = self.inner.push(image)
+        self.hoard.extend(out)
+        return out
 
 
 class _GrowsWhenSaved(_Wrapped):
@@ -341,6 +358,8 @@ BROKEN: dict[str, tuple[type[TemplateTracker], str]] = {
     "sorts its keys": (_spoiled(_DropsKeys), "gives_one_prediction_per_prompt_in_order"),
     "loses objects": (_spoiled(_LosesOne), "gives_sound_predictions"),
     "keeps a little of every frame": (_spoiled(_Hoards), "needs_no_more_memory_as_time_goes_by"),
+    "keeps a little of every frame in tensors": (_spoiled(_HoardsTensors), "needs_no_more_memory_as_time_goes_by"),
+    "keeps all that it said": (_spoiled(_RemembersWhatItSaid), "needs_no_more_memory_as_time_goes_by"),
     "snapshot grows": (_spoiled(_GrowsWhenSaved), "needs_no_more_memory_as_time_goes_by"),
     "snapshot forgets": (_spoiled(_Forgets), "resumes_from_a_snapshot_exactly"),
     "never gives the last frame": (_spoiled(_HoldsBack), "gives_as_many_frames_as_it_gets"),
