@@ -8,13 +8,16 @@ from __future__ import annotations
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common.errors import EngineUnavailable
 from common.trackers.boxes.siamese import SiameseTracker
-from common.trackers.boxes.siamese_contract import Engine
 from common.trackers.boxes.siamese_presence import PresenceSettings
 from common.tracking.contract import TrackerCard
 from common.weights.options import EngineOptions
+
+if TYPE_CHECKING:
+    from common.trackers.boxes.tiny_run import TinyEngine
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights" / "own" / "boxes.safetensors"
 
@@ -26,7 +29,6 @@ CARD = TrackerCard(
     geometries=frozenset({"box", "oriented_box"}),
     licence="Apache-2.0",
     memory_bound="the number of objects (about 0.3 MB each)",
-    weights_licence="Apache-2.0",
     paper="training/cards/boxes.md",
     devices=("cpu", "cuda"),
 )
@@ -34,15 +36,18 @@ CARD = TrackerCard(
 
 def make(name: str, options: EngineOptions) -> SiameseTracker:
     """The tracker `tiny`. Raises `EngineUnavailable` at the first start where torch is not installed."""
+    return SiameseTracker(CARD, lambda: engine(name, options), PRESENCE)
 
-    def open_engine() -> Engine:
-        if find_spec("torch") is None:
-            raise EngineUnavailable(
-                f"The tracker {name} is a network and needs torch: pip install torch. The tracker correlation needs neither."
-            )
-        from common.trackers.boxes.tiny_run import TinyEngine
 
-        given = options if options.weights is not None else replace(options, weights=str(WEIGHTS))
-        return TinyEngine(given)
+def engine(name: str, options: EngineOptions) -> TinyEngine:
+    """The network with the suite's weights, or those that options name, for the tracker of that name.
 
-    return SiameseTracker(CARD, open_engine, PRESENCE)
+    Raises `EngineUnavailable` where torch is not installed.
+    """
+    if find_spec("torch") is None:
+        raise EngineUnavailable(
+            f"The tracker {name} is a network and needs torch: pip install torch. The tracker correlation works without."
+        )
+    from common.trackers.boxes.tiny_run import TinyEngine
+
+    return TinyEngine(options if options.weights is not None else replace(options, weights=str(WEIGHTS)))
