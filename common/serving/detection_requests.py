@@ -63,7 +63,7 @@ class Inference(Read):
     classes: list[str] | None = None
     batch_size: Annotated[int, Field(ge=1, le=256)] | None = None
     upload: bool = False
-    upload_mode: str | None = None
+    upload_mode: Any = None
     output_project_id: int | None = None
 
     @field_validator("upload", mode="before")
@@ -96,8 +96,45 @@ class Inference(Read):
             raise Rejected(f"The inference settings cannot be used: {error}.") from error
 
 
-class Images(Inference):
-    """Pictures of the server, by id."""
+class ServerImages(Inference):
+    """Pictures of the server, and whether what is found is written onto them.
+
+    mode: None = it is not. "create": onto copies in a new project. A project to write into (`output_project_id`) gets copies,
+    too. overlap: IoU from which a prediction is a label that is there, for "iou_merge".
+    """
+
+    upload_mode: Literal["append", "replace", "iou_merge", "create"] | None = None
+    suffix: Annotated[str, Field(max_length=40)] = Field(
+        default="_model", validation_alias=_names("model_prediction_suffix")
+    )
+    iou_merge_threshold: Annotated[float, Field(gt=0, le=1)] | None = None
+
+    @field_validator("suffix", mode="before")
+    @classmethod
+    def _usual(cls, value: object) -> object:
+        return value or "_model"
+
+    @property
+    def mode(self) -> Literal["append", "replace", "iou_merge", "create"] | None:
+        if self.upload_mode is None and (self.upload or self.output_project_id is not None):
+            return "append"
+        return self.upload_mode
+
+    @property
+    def overlap(self) -> float:
+        """Raises `Rejected`."""
+        said = self.settings.get("existing_objects_iou_thresh", self.iou_merge_threshold)
+        try:
+            value = 0.9 if said is None else float(said)
+        except (TypeError, ValueError):
+            value = 0.0
+        if not 0 < value <= 1:
+            raise Rejected(f"existing_objects_iou_thresh is above 0 and at most 1, got {said!r}.")
+        return value
+
+
+class Images(ServerImages):
+    """By id."""
 
     ids: Annotated[list[Ident], Field(min_length=1, max_length=MAX_IMAGES)] = Field(
         validation_alias=_names("batch_ids", "image_ids", "images_ids", "imageIds", "image_id", "imageId")
@@ -109,7 +146,7 @@ class Images(Inference):
         return value if isinstance(value, list) else [value]
 
 
-class ProjectImages(Inference):
+class ProjectImages(ServerImages):
     project_id: Ident = Field(validation_alias=_names("projectId", "project_id"))
     dataset_ids: list[Ident] | None = Field(default=None, validation_alias=_names("dataset_ids", "datasetIds"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import tempfile
@@ -18,24 +19,31 @@ from common.association import registry as associators
 from common.association.contract import Associator
 from common.detection import registry
 from common.detection.contract import Detections, Detector, DetectorCard, DetectorSettings
-from common.detection.selection import Selection, select
-from common.errors import Interrupted, ServerRefused, UserError, VideoUnreadable
+from common.detection.selection import Selection
+from common.errors import Interrupted, UserError, VideoUnreadable
 from common.geometry.supervisely import geometry_type, to_json
 from common.serving.access import Caller
+from common.serving.detection_images import ImageUpload, Pictured, look_through, pictures_by_id
 from common.serving.detection_output import (
     annotation,
     class_names,
     label,
-    picture_labels,
     prediction,
     value_of,
     video_annotation,
 )
-from common.serving.detection_requests import Frames, Images, Inference, ProjectImages, TrackedVideo, VideoFrames
+from common.serving.detection_requests import (
+    Frames,
+    Images,
+    Inference,
+    ProjectImages,
+    ServerImages,
+    TrackedVideo,
+    VideoFrames,
+)
 from common.serving.detection_upload import VideoObjects
 from common.serving.detection_video import Looks, Seen, detect_video
 from common.serving.envelope import Envelope
-from common.serving.intake import decode
 from common.serving.jobs import Job, JobQueue
 from common.serving.replies import Rejected, sentence
 from common.serving.results import ResultStore
@@ -213,9 +221,19 @@ class DetectionService:
         total: int,
         wait: bool,
     ) -> InferenceJob:
-        """Detects in pictures, each given with what is known of it. wait: the caller waits for the answer (the outcome is
-        the list of predictions); else it fetches them."""
+        """Detects in pictures that came with the request, each given with what is known of it. wait: the caller waits for
+        the answer (the outcome is the list of predictions); else it fetches them."""
         _no_upload(asked)
+        return self._picture_job(asked, lambda job: ((*one, None) for one in pictures(job)), total, wait, None)
+
+    def _picture_job(
+        self,
+        asked: Inference,
+        pictures: Callable[[Job], Iterable[Pictured]],
+        total: int,
+        wait: bool,
+        upload: Callable[[Job], ImageUpload] | None,
+    ) -> InferenceJob:
         if self.card.temporal:
             raise Rejected(
                 f"{self.card.title} compares the frames of a video; it has nothing to say of single pictures."
@@ -227,29 +245,11 @@ class DetectionService:
         def work(job: Job) -> list[dict[str, Any]] | None:
             job.advance(0, total)
             card, look = self._look()
-            given: list[dict[str, Any]] = []
-            waiting: list[tuple[Image, dict[str, Any]]] = []
-
-            def finish() -> None:
-                for (image, about), found in zip(waiting, look([image for image, _ in waiting]), strict=True):
-                    height, width = image.shape[:2]
-                    labels = picture_labels(select(found, class_names(card), chosen), card, width, height)
-                    made = prediction(annotation(labels, width, height), **about)
-                    if store is None:
-                        given.append(made)
-                    else:
-                        store.put(job.done, [made], job.stop)
-                    job.advance(job.done + 1)
-                waiting.clear()
-
-            for entry in pictures(job):
-                if job.stop.is_set():
-                    return given
-                waiting.append(entry)
-                if len(waiting) >= batch:
-                    finish()
-            if not job.stop.is_set():
-                finish()
+            with contextlib.ExitStack() as stack:
+                sink = None if upload is None else stack.enter_context(upload(job))
+                given = look_through(job, pictures(job), card, look, chosen, batch, sink)
+            if sink is not None and sink.project is not None and isinstance(job, InferenceJob):
+                job.final = {"project_id": sink.project}
             return given if wait else None
 
         job = InferenceJob("pictures", work, results=store)
@@ -258,8 +258,7 @@ class DetectionService:
 
     def images(self, envelope: Envelope, wait: bool) -> InferenceJob:
         asked = Images.model_validate(_state(envelope))
-        server = self.server(self.caller(envelope))
-        return self.picture_job(asked, lambda job: _by_id(server.to(stop=job.stop), asked.ids), len(asked.ids), wait)
+        return self._server_images(envelope, asked, asked.ids, wait)
 
     def project_images(self, envelope: Envelope) -> InferenceJob:
         """All pictures of a project, or of some of its datasets."""
@@ -269,7 +268,19 @@ class DetectionService:
         if chosen is None:
             chosen = [ident for ident, _ in datasets(server, asked.project_id)]
         ids = [int(e["id"]) for ident in chosen for e in entities(server, "images.list", {"datasetId": ident})]
-        return self.picture_job(asked, lambda job: _by_id(server.to(stop=job.stop), ids), len(ids), wait=False)
+        return self._server_images(envelope, asked, ids, wait=False)
+
+    def _server_images(self, envelope: Envelope, asked: ServerImages, ids: Sequence[int], wait: bool) -> InferenceJob:
+        server = self.server(self.caller(envelope))
+        overlap = asked.overlap
+
+        def upload(job: Job) -> ImageUpload:
+            return ImageUpload(server.to(stop=job.stop), asked, overlap, job.uuid)
+
+        def pictures(job: Job) -> Iterable[Pictured]:
+            return pictures_by_id(server.to(stop=job.stop), ids)
+
+        return self._picture_job(asked, pictures, len(ids), wait, None if asked.mode is None else upload)
 
     # --- videos --------------------------------------------------------------------------------------------------------
 
@@ -483,28 +494,14 @@ def _state(envelope: Envelope) -> dict[str, Any]:
     return {**envelope.context, **envelope.state}
 
 
-def _by_id(server: Server, ids: Sequence[int]) -> Iterator[tuple[Image, dict[str, Any]]]:
-    for ident in ids:
-        info = server.call("images.info", {"id": ident})
-        if not isinstance(info, Mapping):
-            raise ServerRefused(f"There is no image {ident}.", 404, "images.info")
-        content = server.fetch("images.download", {"id": ident}).content
-        name = str(info.get("name") or info.get("title") or ident)
-        about = {"image_id": ident, "name": name, "image_name": name}
-        about |= {"dataset_id": info.get("datasetId"), "project_id": info.get("projectId")}
-        yield decode(content, f"Image {ident}"), about
-
-
 def _no_upload(asked: Inference) -> None:
     if asked.upload or asked.upload_mode or asked.output_project_id is not None:
-        raise Rejected(
-            "This app does not write predictions into projects of images; fetch them, or use the Predict App.", 501
-        )
+        raise Rejected("Only what is found in images of the server can be written onto them.", 501)
 
 
 def _weight(made: Mapping[str, Any]) -> int:
     """About how many bytes a prediction takes."""
-    objects = made["annotation"]["objects"]
+    objects = (made["annotation"] or {}).get("objects") or ()
     return 1000 + sum(
         800 + len((one.get("bitmap") or {}).get("data") or "") + 60 * len(one.get("nodes") or ()) for one in objects
     )

@@ -6,12 +6,12 @@ import logging
 from collections.abc import Sequence
 
 from common.detection.contract import DetectorCard
-from common.geometry.meta import ObjectClass
 from common.geometry.supervisely import geometry_type, to_json
-from common.serving.detection_output import class_names, object_classes, value_of
+from common.serving.detection_output import object_classes, value_of
 from common.serving.detection_video import Seen
-from common.supervisely_io.projects import ProjectRecord, add_objects, ensure, project
-from common.supervisely_io.records import ClassRecord, NewFigure, VideoRecord
+from common.supervisely_io.classes import ProjectClasses
+from common.supervisely_io.projects import add_objects
+from common.supervisely_io.records import NewFigure, VideoRecord
 from common.supervisely_io.server import Server
 from common.supervisely_io.writer import FigureWriter
 
@@ -28,10 +28,10 @@ class VideoObjects:
         self, server: Server, video: VideoRecord, card: DetectorCard, writer: FigureWriter, track_id: str, suffix: str
     ) -> None:
         self._server, self._video, self._card, self._writer = server, video, card, writer
-        self._track_id, self._suffix = track_id, suffix
+        self._track_id = track_id
         self._objects: dict[int, int] = {}
-        self._classes: dict[int, ClassRecord] = {}
-        self._project: ProjectRecord | None = None
+        self._wanted = object_classes(card)
+        self._classes = ProjectClasses(server, video.project_id, suffix)
 
     def put(self, seen: Seen) -> None:
         """One frame's things; those without identity are left out. Raises what the server answers."""
@@ -61,31 +61,7 @@ class VideoObjects:
         new = [(ident, number) for ident, number in tracks if ident not in self._objects]
         if not new:
             return
-        known = [self._class(number).id for _, number in new]
+        known = [self._classes.record(self._wanted[number]).id for _, number in new]
         made = add_objects(self._server, self._video, known)
         for (ident, _), object_id in zip(new, made, strict=True):
             self._objects[ident] = object_id
-
-    def _class(self, number: int) -> ClassRecord:
-        """The project's class for one of the detector's, made when there is none that can hold it."""
-        if number not in self._classes:
-            wanted = object_classes(self._card)[number]
-            name = class_names(self._card)[number]
-            for tried in (name, f"{name}{self._suffix}", f"{name}{self._suffix}_{wanted.shape}"):
-                found = self._named(tried, wanted)
-                if found is not None:
-                    self._classes[number] = found
-                    break
-            else:
-                raise ValueError(f"the project has no class for {name!r} and takes none")
-        return self._classes[number]
-
-    def _named(self, name: str, wanted: ObjectClass) -> ClassRecord | None:
-        if self._project is None:
-            self._project = project(self._server, self._video.project_id)
-        found = self._project.class_named(name)
-        if found is None:
-            new = ObjectClass(name, wanted.shape, template=wanted.template)
-            self._project = ensure(self._server, self._video.project_id, [new])
-            found = self._project.class_named(name)
-        return found if found is not None and found.shape in ("any", wanted.shape) else None

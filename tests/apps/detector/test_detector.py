@@ -183,7 +183,6 @@ def test_pictures_of_the_server_are_looked_at(served: Served, tmp_path: Path) ->
             assert ids == ([1] if "image_id" in state else [1, 2, 3])
             assert popped["progress"]["current"] == popped["progress"]["total"] == len(ids)
         assert there.post("inference_image_id", {}, {"image_id": 9}).status_code == 404
-        assert there.post("inference_image_id", {}, {"image_id": 2, "upload": True}).status_code == 501
         assert there.post("inference_image_id", {}, {}).status_code == 400
     pictures.close()
 

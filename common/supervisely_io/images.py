@@ -1,0 +1,122 @@
+"""Images of a server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from common.errors import ServerRefused, ServerUnreachable
+from common.supervisely_io.listing import entities, where
+from common.supervisely_io.server import Server
+
+_AT_ONCE = 500
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One image. width, height: pixels, upright; hash: base64 of the file's SHA-256, "" when the server keeps none;
+    labels: how many it has; tagged: whether it has tags of its own."""
+
+    id: int
+    name: str
+    dataset_id: int
+    project_id: int
+    width: int
+    height: int
+    hash: str = ""
+    labels: int = 0
+    tagged: bool = False
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ImageRecord:
+        """From an entity of `images.info` or `images.list`."""
+        return cls(
+            id=int(data["id"]),
+            name=str(data.get("name") or data.get("title") or data["id"]),
+            dataset_id=int(data.get("datasetId") or 0),
+            project_id=int(data.get("projectId") or 0),
+            width=int(data.get("width") or 0),
+            height=int(data.get("height") or 0),
+            hash=str(data.get("hash") or ""),
+            labels=int(data.get("labelsCount") or data.get("objectsCount") or 0),
+            tagged=bool(data.get("tags")),
+        )
+
+
+def image(server: Server, ident: int) -> ImageRecord:
+    """Raises `ServerRefused` (404) when there is no such image."""
+    info = server.call("images.info", {"id": ident, "forceMetadataForLinks": False})
+    if not isinstance(info, Mapping):
+        raise ServerRefused(f"There is no image {ident}.", 404, "images.info")
+    return ImageRecord.from_json(info)
+
+
+def images(server: Server, dataset_id: int) -> Iterator[ImageRecord]:
+    """All images of a dataset (not of those nested in it), by id."""
+    asked = {"datasetId": dataset_id, "forceMetadataForLinks": False}
+    return map(ImageRecord.from_json, entities(server, "images.list", asked))
+
+
+def images_by_id(server: Server, idents: Sequence[int]) -> list[ImageRecord]:
+    """In the order asked for; a call for each dataset and some hundred images. Raises `ServerRefused` (404)."""
+    found: dict[int, ImageRecord] = {}
+    for ident in idents:
+        if ident in found:
+            continue
+        one = image(server, ident)
+        found[one.id] = one
+        left = [other for other in idents if other not in found]
+        for start in range(0, len(left), _AT_ONCE):
+            asked = {"datasetId": one.dataset_id, "forceMetadataForLinks": False}
+            part = where("id", "in", left[start : start + _AT_ONCE])
+            found |= {int(e["id"]): ImageRecord.from_json(e) for e in entities(server, "images.list", asked, [part])}
+    return [found[ident] for ident in idents]
+
+
+def collected(server: Server, collection_id: int) -> Iterator[ImageRecord]:
+    """Images of a collection, by id. Raises `ServerRefused` (404)."""
+    info = server.call("entities-collections.info", {"id": collection_id})
+    rule = {"type": "entities_collection", "data": {"collectionId": collection_id, "include": True}}
+    asked = {"projectId": int(info["projectId"]), "filters": [rule], "forceMetadataForLinks": False}
+    return map(ImageRecord.from_json, entities(server, "images.list", asked))
+
+
+def content(server: Server, ident: int) -> bytes:
+    """The image's file as it was uploaded."""
+    return server.fetch("images.download", {"id": ident}).content
+
+
+def copied(server: Server, sources: Sequence[ImageRecord], dataset_id: int) -> list[ImageRecord]:
+    """The same images in another dataset, in that order, without their labels. Those that are there already (same name and
+    content) are not copied again; a name that something else has gets a number."""
+    there: dict[str, ImageRecord] = {}
+    names = sorted({name for one in sources for name in _names(one.name, 3)})
+    for start in range(0, len(names), _AT_ONCE):
+        conditions = [where("name", "in", names[start : start + _AT_ONCE])]
+        asked = {"datasetId": dataset_id, "forceMetadataForLinks": False}
+        there |= {e["name"]: ImageRecord.from_json(e) for e in entities(server, "images.list", asked, conditions)}
+    chosen: dict[str, ImageRecord] = {}
+    for one in sources:
+        for name in _names(one.name, 1000):
+            other = chosen.get(name) or there.get(name)
+            if other is None or (other.hash and other.hash == one.hash and name not in chosen):
+                chosen[name] = one
+                break
+    new = {name: one for name, one in chosen.items() if name not in there}
+    if new:
+        items = [{"title": n, **({"hash": one.hash} if one.hash else {"imageId": one.id})} for n, one in new.items()]
+        payload = {"datasetId": dataset_id, "images": items, "forceMetadataForLinks": False, "skipValidation": False}
+        added = server.call("images.bulk.add", payload)
+        if len(added) != len(new):
+            raise ServerUnreachable("The server did not copy all images.", True)
+        there |= {name: ImageRecord.from_json(entry) for name, entry in zip(new, added, strict=True)}
+    return [there[name] for name in chosen]
+
+
+def _names(name: str, most: int) -> Iterator[str]:
+    path = PurePosixPath(name)
+    yield name
+    for number in range(2, most + 1):
+        yield f"{path.stem} ({number}){path.suffix}"
