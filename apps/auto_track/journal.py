@@ -20,6 +20,7 @@ CREATE INDEX IF NOT EXISTS legs_track ON legs (track);
 CREATE TABLE IF NOT EXISTS rows (
     track TEXT NOT NULL, object INTEGER NOT NULL, start INTEGER NOT NULL, frame INTEGER NOT NULL, data BLOB NOT NULL,
     PRIMARY KEY (track, object, start, frame)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS owed (track TEXT PRIMARY KEY, data TEXT NOT NULL);
 """
 _KEPT_SESSIONS = 50
 
@@ -103,7 +104,7 @@ class Journal:
     def forget(self, track_id: str) -> None:
         with self._lock:
             self._db.execute("BEGIN IMMEDIATE")
-            for table in ("sessions", "legs", "rows"):
+            for table in ("sessions", "legs", "rows", "owed"):
                 self._db.execute(f"DELETE FROM {table} WHERE track = ?", (track_id,))
             self._db.execute("COMMIT")
 
@@ -122,6 +123,21 @@ class Journal:
         """Sessions that ran when the app died."""
         with self._lock:
             return [track for (track,) in self._db.execute("SELECT track FROM sessions WHERE running = 1")]
+
+    # --- transactions of cloud billing that are open ------------------------------------------------------------------
+
+    def owe(self, track_id: str, owed: Sequence[Sequence[Any]]) -> None:
+        """(transaction, figures to pay for)."""
+        with self._lock, self._db:
+            if owed:
+                self._db.execute("INSERT OR REPLACE INTO owed VALUES (?, ?)", (track_id, json.dumps(owed)))
+            else:
+                self._db.execute("DELETE FROM owed WHERE track = ?", (track_id,))
+
+    def owed(self, track_id: str) -> list[list[Any]]:
+        with self._lock:
+            row = self._db.execute("SELECT data FROM owed WHERE track = ?", (track_id,)).fetchone()
+        return [] if row is None else list(json.loads(row[0]))
 
     # --- what one side of a gap says, until the other side is there ---------------------------------------------------
 

@@ -15,6 +15,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse
 from starlette.concurrency import run_in_threadpool
 
+from apps.auto_track.billing import Account, account_of
 from apps.auto_track.engines import TRACKABLE, trackers_for
 from apps.auto_track.service import Service
 from apps.auto_track.settings import KEYS
@@ -58,6 +59,13 @@ async def _envelope(request: Request, service: Auto) -> Envelope:
 Call = Annotated[Envelope, Depends(_envelope)]
 
 
+def _account(request: Request) -> Account | None:
+    return account_of(request.headers)
+
+
+Payer = Annotated[Account | None, Depends(_account)]
+
+
 def create_app(settings: ServingSettings | None = None, service: Service | None = None) -> FastAPI:
     """The app. settings: from the environment when left out."""
     parts = service or Service(settings or ServingSettings.from_env())
@@ -79,21 +87,21 @@ def create_app(settings: ServingSettings | None = None, service: Service | None 
 
 def _add_tracking(app: FastAPI) -> None:
     @app.post("/track")
-    async def track(call: Call, service: Auto) -> dict[str, str]:
+    async def track(call: Call, service: Auto, payer: Payer) -> dict[str, str]:
         context, caller = TrackContext.model_validate(call.context), service.caller(call)
-        await run_in_threadpool(service.tracks.track, context, caller)
+        await run_in_threadpool(service.tracks.track, context, caller, payer)
         return STARTED
 
     @app.post("/tracking_by_detection")
-    async def tracking_by_detection(call: Call, service: Auto) -> dict[str, str]:
+    async def tracking_by_detection(call: Call, service: Auto, payer: Payer) -> dict[str, str]:
         context = TrackContext.model_validate({**call.context, "trackByDetection": True})
-        await run_in_threadpool(service.tracks.track, context, service.caller(call))
+        await run_in_threadpool(service.tracks.track, context, service.caller(call), payer)
         return STARTED
 
     @app.post("/continue_track")
-    async def continue_track(call: Call, service: Auto) -> dict[str, str]:
+    async def continue_track(call: Call, service: Auto, payer: Payer) -> dict[str, str]:
         context, caller = TrackContext.model_validate(call.context), service.caller(call)
-        await run_in_threadpool(service.tracks.go_on, context, caller)
+        await run_in_threadpool(service.tracks.go_on, context, caller, payer)
         return STARTED
 
     @app.post("/stop_tracking")

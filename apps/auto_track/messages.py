@@ -12,6 +12,14 @@ NOTHING_TO_INTERPOLATE = "No valid figures to interpolate. Select figures that a
 NO_SMART_TOOL = "Smart tool model is not selected"
 SESSION_GONE = "Selected session is not available. Please select another session in the Auto Track app GUI."
 
+CANNOT_RESERVE = (
+    "Unable to reserve tokens for predictions. Tracking stopped; what was tracked so far is kept. Check the balance of your "
+    "account, then press Track again."
+)
+CANNOT_WITHDRAW = (
+    "Unable to withdraw tokens for predictions. Nothing is lost; tell your administrator if it happens again."
+)
+
 _NAMES = {
     "rectangle": "bounding boxes",
     "oriented_bbox": "oriented bounding boxes",

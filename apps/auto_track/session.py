@@ -11,39 +11,29 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from apps.auto_track import messages
+from apps.auto_track.asks import Desk
+from apps.auto_track.bar import Bar
+from apps.auto_track.billing import Account, Bill, Cloud, cloud_of
 from apps.auto_track.discovery import Engines
 from apps.auto_track.engines import Scene
 from apps.auto_track.frames import Frames
 from apps.auto_track.journal import Journal
-from apps.auto_track.loading import Loader, Seed, key_of
+from apps.auto_track.loading import Loader, key_of
 from apps.auto_track.newcomers import Lookout
-from apps.auto_track.ranges import union
+from apps.auto_track.resuming import restore
 from apps.auto_track.settings import Settings
-from apps.auto_track.timeline import Key, Timeline
+from apps.auto_track.timeline import Timeline
 from apps.auto_track.tracking import Options, Tracking
-from apps.auto_track.updates import (
-    Continue,
-    FiguresRemoved,
-    KeyChanged,
-    MetaChanged,
-    Switched,
-    TagsChanged,
-    TrackContext,
-    TrackMore,
-    Update,
-)
+from apps.auto_track.updates import Billed, MetaChanged, Switched, TrackContext, Update
 from common.errors import Interrupted, UserError
 from common.serving.access import Caller
 from common.serving.jobs import StopSignal
 from common.serving.replies import sentence
 from common.supervisely_io.cache import VideoCache
-from common.supervisely_io.figures import figures_by_id
-from common.supervisely_io.progress import ProgressChannel
 from common.supervisely_io.projects import project
 from common.supervisely_io.records import NewFigure, VideoRecord
 from common.supervisely_io.server import Server
@@ -60,13 +50,14 @@ _GRACE_S = 5.0
 
 @dataclass(frozen=True)
 class Means:
-    """What sessions share. linger_s: how long a finished one waits for "continue"."""
+    """What sessions share. linger_s: how long a finished one waits for "continue". cloud: finds who is paid, if anybody."""
 
     videos: VideoCache
     journal: Journal
     engines: Callable[[Settings], Engines] = Engines
     linger_s: float = LINGER_S
     save_every_s: float = _SAVE_EVERY_S
+    cloud: Callable[[Account | None, Caller, Server], Cloud | None] = cloud_of
 
 
 class Session:
@@ -98,13 +89,12 @@ class Session:
         self._open, self._lock = True, threading.Lock()
         self._thread = threading.Thread(target=self._run, name=f"track-{context.track_id}", daemon=True)
         # of the thread
-        self._channel: ProgressChannel | None = None
-        self._told_total = self._promised = 0
+        self._bar = Bar(self._server, context.track_id, self._stop)
+        self._bill = Bill(self.warn, lambda owed: means.journal.owe(context.track_id, owed))
+        self._desk: Desk
         self._told_refused = 0
         self._gave = False
-        self._warnings: deque[str] = deque(maxlen=100)
         self._steps: deque[tuple[int, int, bool]] = deque()
-        self._look_again: set[tuple[int, int]] = set()
         self._writer: FigureWriter | None = None
         self._next_save = 0.0
 
@@ -134,7 +124,7 @@ class Session:
     @property
     def busy(self) -> bool:
         """Whether there is anything left to do; otherwise it waits for more."""
-        return self._channel is not None
+        return self._bar.shown
 
     def has(self, object_id: int) -> bool:
         """Whether the session tracks that object, as far as it has got."""
@@ -143,7 +133,7 @@ class Session:
     # --- Outbox ----------------------------------------------------------------------------------------------------------
 
     def put(self, frame: int, object_id: int, figures: Sequence[NewFigure], steps: int, version: int) -> None:
-        self._promised += steps
+        self._bar.promise(steps)
         self._gave = True
         self._send(frame, object_id, figures, steps, version)
 
@@ -158,28 +148,24 @@ class Session:
             self._send(frame, object_id, (), 0, version)
 
     def warn(self, message: str) -> None:
-        log.info("track %s: %s", self.context.track_id, message)
-        if self._channel is not None:
-            self._channel.warn(message)
-        else:
-            self._warnings.append(message)
+        self._bar.warn(message)
 
     def _send(self, frame: int, object_id: int, figures: Sequence[NewFigure], steps: int, version: int) -> None:
         assert self._writer is not None
+        self._bill.given(steps)
         self._steps.append((frame, steps, bool(figures)))
         self._writer.put(frame, figures, [object_id], made_at=version)
 
     def _confirmed(self, confirmed: Confirmed) -> None:
         """On the writer's thread: a frame is stored."""
         frame, steps, had_figures = self._steps.popleft()
-        channel = self._channel
-        if channel is not None and steps:
-            channel.advance(frame, steps)
+        self._bill.stored(steps, sum(confirmed.written.values()))
+        self._bar.advance(frame, steps)
         for object_id in confirmed.objects:
-            # Something kept the figure out: a person's figure stands there, of which nobody told. It is a key figure.
-            if had_figures and not confirmed.written.get(object_id) and (object_id, frame) not in self._look_again:
-                self._look_again.add((object_id, frame))
-                self._updates.put(KeyChanged(object_id, frame))
+            if had_figures and not confirmed.written.get(object_id):
+                again = self._desk.look_again(object_id, frame)
+                if again is not None:
+                    self._updates.put(again)
 
     def _hurry(self) -> None:
         """What is finished may still be written after a stop, but not for long when the server is away."""
@@ -195,9 +181,9 @@ class Session:
                 self._after.stop()
                 self._after.join(60.0)
                 self._after = None
-            self._burst_begins()
+            self._bar.begin(self.context)
             error = self._guarded()
-            self._burst_ends(error)
+            self._bar.end(error)
         finally:
             with self._lock:
                 self._open = False
@@ -230,12 +216,12 @@ class Session:
 
     def _prepare(self, record: VideoRecord, frames: Frames) -> None:
         found = project(self._server, record.project_id)
-        self._loader = Loader(self._server, record, found, self.warn)
+        loader = Loader(self._server, record, found, self.warn)
         self._scene = Scene(self._server, self._caller, record, frames, self._stop, self.warn)
         self._engines = self._means.engines(self.settings)
         options = Options(self.context.track_id, self._engines.of, two_sided=self.settings.two_sided)
-        self._tracking = Tracking(options, self._scene, self._loader, self, self._means.journal)
-        self._lookout: Lookout | None = None
+        self._tracking = Tracking(options, self._scene, loader, self, self._means.journal)
+        self._desk = Desk(self._tracking, loader, record, self.warn)
         self._switch(self.context.by_detection, self.context.off_screen)
         self._prepared.set()
 
@@ -244,12 +230,13 @@ class Session:
         self.context = self.context.model_copy(update={"by_detection": by_detection, "off_screen": off_screen})
         hide = self.settings.disappear.enabled and off_screen
         self._tracking.options = replace(self._tracking.options, hide=hide)
-        detector = self._engines.detector() if by_detection and self._lookout is None else None
+        desk = self._desk
+        detector = self._engines.detector() if by_detection and desk.lookout is None else None
         if not by_detection:
-            self._lookout = None
+            desk.lookout = None
         elif detector is not None:
             choice = self._engines.detector_choice
-            self._lookout = Lookout(detector, choice, self._scene, self._loader, self.context.track_id)
+            desk.lookout = Lookout(detector, choice, self._scene, desk.loader, self.context.track_id)
 
     def _work(self) -> None:
         record = self._scene.video
@@ -262,14 +249,14 @@ class Session:
         ) as writer:
             self._writer = writer
             self._restore()
-            self._tell_total()
+            self._bar.extend(self._tracking.steps_left())
             asked = False
             try:
                 while not self._stop.is_set():
                     asked = self._apply_all() or asked
                     if asked:
                         self._check_usable()
-                        self._tell_total()
+                        self._bar.extend(self._tracking.steps_left())
                         asked = False
                     if self._one_frame():
                         if time.monotonic() >= self._next_save:
@@ -283,30 +270,35 @@ class Session:
                         asked = True
             finally:
                 self._save(_GRACE_S)
+                self._bill.settle()
                 self._tell_refused()
 
     def _one_frame(self) -> bool:
         """One frame of tracking, or one look for new objects; False when there is nothing to do."""
         upcoming = self._tracking.next_frame()
-        look = None if self._lookout is None else self._lookout.next
+        look = None if self._desk.lookout is None else self._desk.lookout.next
         if look is not None and (upcoming is None or upcoming[0] < 0 or look < upcoming[1]):
             self._look(look)
             return True
         if upcoming is None:
             return False
+        self._bill.ahead(lambda: self._tracking.figures_at(upcoming), self._tracking.steps_left)
         self._tracking.advance()
         return True
 
     def _look(self, frame: int) -> None:
-        lookout = self._lookout
+        lookout = self._desk.lookout
         assert lookout is not None
+        self._bill.ahead(lambda: 1, lambda: 1)
         for found in lookout.look(frame, self._tracking.boxes(frame), self.warn):
             key = key_of([found.seed], adopted=True)
             line = Timeline(found.object_id, self._scene.video.frames)
             change = line.asked(frame, lookout.end - frame, "forward", {frame: key})
             self._tracking.change(found.object_id, change, {frame: [found.seed]})
             self._send(frame, found.object_id, [found.figure], 0, self._tracking.version)
-            self._tell_total()
+            self._bar.extend(self._tracking.steps_left())
+        self._bill.given(1)
+        self._bill.stored(1, 1)
 
     # --- updates -----------------------------------------------------------------------------------------------------------
 
@@ -318,9 +310,12 @@ class Session:
                 update = self._updates.get(timeout=wait_s) if wait_s else self._updates.get_nowait()
             except queue.Empty:
                 break
-            if wait_s and self._channel is None and not isinstance(update, MetaChanged):
+            if isinstance(update, Billed):  # what it is for comes next
+                self._bill.charge(self._means.cloud(update.account, self._caller, self._server))
+                continue
+            if wait_s and not self._bar.shown and not isinstance(update, MetaChanged):
                 self._means.journal.begin(self.context.track_id, self._caller.address, self.context.kept())
-                self._burst_begins()
+                self._bar.begin(self.context)
             wait_s, done = 0.0, True
             self._apply(update)
         if done:
@@ -335,114 +330,12 @@ class Session:
                     context.by_detection if by_detection is None else by_detection,
                     context.off_screen if off_screen is None else off_screen,
                 )
-            case TrackMore():
-                self._track_more(update)
-            case Continue():
-                self._continue(update)
-            case FiguresRemoved(object_id=ident, frames=frames):
-                line = self._tracking.line(ident)
-                if line is not None and ident not in self._loader.objects([ident]):
-                    self._tracking.forget(ident)
-                elif line is not None:
-                    seeds = {f: s for f, s in self._tracking.seeds(ident).items() if not frames[0] <= f <= frames[1]}
-                    self._tracking.change(ident, line.figures_removed(frames), seeds)
-            case KeyChanged(object_id=ident, frame=frame):
-                self._key_changed(ident, frame)
-            case TagsChanged(object_id=ident):
-                line = self._tracking.line(ident)
-                found = self._loader.objects([ident]).get(ident) if line is not None else None
-                if line is not None and found is not None:
-                    change = line.changed(absent=self._loader.absent(found))
-                    self._tracking.change(ident, change, self._tracking.seeds(ident))
-            case MetaChanged():
-                self._loader = replace(self._loader, project=project(self._server, self._scene.video.project_id))
-                self._tracking.loader = self._loader
-                if self._lookout is not None:
-                    self._lookout.loader = self._loader
-
-    def _track_more(self, update: TrackMore) -> None:
-        record = self._scene.video
-        if update.frame >= record.frames:
-            self.warn(messages.beyond(update.frame, record.frames))
-            return
-        span = _span(update.frame, update.frames, update.direction, record.frames)
-        named = figures_by_id(self._server, record.dataset_id, update.figure_ids, geometry=False)
-        idents = {*update.object_ids, *(figure.object_id for figure in named.values())}
-        records = self._loader.objects(sorted(idents))
-        gone = idents - records.keys()
-        if gone:
-            self.warn(messages.gone(gone))
-        drawn = self._loader.drawn(list(records), span)
-        adopt: list[int] = []
-        for ident in records:
-            line = self._tracking.line(ident)
-            here = drawn.get(ident, {})
-            if update.frame not in here and not (
-                line is not None and line.covers(update.frame, _way(update.direction))
-            ):
-                adopt.append(ident)
-        predicted = self._loader.any_on(adopt, update.frame) if adopt else {}
-        for ident, found in records.items():
-            line = self._tracking.line(ident) or Timeline(ident, record.frames, absent=self._loader.absent(found))
-            old = self._tracking.seeds(ident)
-            keys, seeds = self._keys(line, old, drawn.get(ident, {}), span)
-            if ident in adopt:
-                found_there = predicted.get(ident, {}).get(update.frame, [])
-                if found_there:
-                    keys[update.frame] = key_of(found_there, adopted=True)
-                    seeds[update.frame] = found_there
-                else:
-                    self.warn(messages.no_figure(ident, update.frame))
-            if keys:
-                change = line.asked(update.frame, update.frames, update.direction, keys)
-                self._tracking.change(ident, change, seeds)
-        if self._lookout is not None and update.direction != "backward":
-            self._lookout.want(update.frame, span[1])
-        self._tracking.try_again()
-
-    def _continue(self, update: Continue) -> None:
-        total = self._scene.video.frames
-        span = _span(update.frame, update.frames, update.direction, total)
-        lines = {i: line for i in self._tracking.object_ids if (line := self._tracking.line(i)) is not None}
-        going = {i: line for i, line in lines.items() if line.covers(update.frame, _way(update.direction))}
-        drawn = self._loader.drawn(list(going), span)
-        for ident, line in going.items():
-            keys, seeds = self._keys(line, self._tracking.seeds(ident), drawn.get(ident, {}), span)
-            change = line.asked(update.frame, update.frames, update.direction, keys)
-            self._tracking.change(ident, change, seeds)
-        if self._lookout is not None and update.direction != "backward":
-            self._lookout.want(update.frame, span[1])
-        self._tracking.try_again()
-
-    def _key_changed(self, ident: int, frame: int) -> None:
-        line = self._tracking.line(ident)
-        self._look_again.discard((ident, frame))
-        if line is None:
-            return
-        here = self._loader.drawn([ident], (frame, frame)).get(ident, {}).get(frame, [])
-        old = line.keys.get(frame)
-        key = key_of(here) if here else None
-        if key == old or (key is None and old is None):
-            return
-        seeds = {f: s for f, s in self._tracking.seeds(ident).items() if f != frame}
-        if here:
-            seeds[frame] = here
-        self._tracking.change(ident, line.key_changed(frame, key), seeds)
-
-    @staticmethod
-    def _keys(
-        line: Timeline, old: Mapping[int, list[Seed]], drawn: Mapping[int, list[Seed]], span: tuple[int, int]
-    ) -> tuple[dict[int, Key], dict[int, list[Seed]]]:
-        """Key figures after those on `span` were read anew; predictions that were tracked from stay where nobody drew."""
-        kept = {
-            f: key for f, key in line.keys.items() if not span[0] <= f <= span[1] or (key.adopted and f not in drawn)
-        }
-        keys = {**kept, **{f: key_of(seeds) for f, seeds in drawn.items()}}
-        return keys, {**{f: old[f] for f in kept if f in old}, **drawn}
+            case _:
+                self._desk.apply(update)
 
     def _check_usable(self) -> None:
         missing = self._tracking.unusable()
-        looking = self._lookout is not None and self._lookout.next is not None
+        looking = self._desk.lookout is not None and self._desk.lookout.next is not None
         if (
             not self._gave
             and self._tracking.steps_left() == 0
@@ -453,40 +346,12 @@ class Session:
         if missing:
             self.warn(messages.no_engine(missing))
 
-    # --- progress ------------------------------------------------------------------------------------------------------------
-
-    def _burst_begins(self) -> None:
-        """The bar is shown from the first moment to the end of what was asked for; while lingering there is none."""
-        context = self.context
-        self._channel = ProgressChannel(
-            self._server,
-            context.track_id,
-            context.video_id,
-            1,
-            source_frame=context.frame_index,
-            session_id=context.session_id,
-            direct=context.direct and context.session_id is not None,
-            stop=self._stop,
-        )
-        self._told_total, self._promised = 1, 0
-        while self._warnings:
-            self._channel.warn(self._warnings.popleft())
-
-    def _tell_total(self) -> None:
-        """The bar's length is what is done and what is left; it grows when more is asked for."""
-        if self._channel is None:
-            return
-        left = self._tracking.steps_left()
-        total = self._promised + left
-        if total > self._told_total:
-            self._channel.extend(total - self._told_total)
-            self._told_total = total
-
     def _finish_burst(self) -> None:
+        self._bill.settle()
         self._save()
         self._tell_refused()
         self._means.journal.end(self.context.track_id)
-        self._burst_ends(None)
+        self._bar.end()
 
     def _tell_refused(self) -> None:
         assert self._writer is not None
@@ -494,11 +359,6 @@ class Session:
         if report.refused > self._told_refused:
             self._told_refused = report.refused
             self.warn(messages.refused(report.refused, report.refusals[0] if report.refusals else ""))
-
-    def _burst_ends(self, error: str | None) -> None:
-        channel, self._channel = self._channel, None
-        if channel is not None:
-            channel.finish(error)
 
     def _linger(self) -> bool:
         """Waits for more to do; False when nothing came."""
@@ -514,33 +374,16 @@ class Session:
 
     def _restore(self) -> None:
         """Goes on where an earlier session of this track ended, whether it crashed or waited long enough."""
+        self._bill.inherit(self._means.journal.owed(self.context.track_id))
         saved = self._means.journal.load(self.context.track_id)
-        lines: dict[str, Any] = {} if saved is None else dict(saved.state.get("lines") or {})
-        if saved is None or not lines or saved.context.get("videoId") != self.context.video_id:
+        if saved is None:
             return
-        video_record = self._scene.video
-        records = self._loader.objects([int(ident) for ident in lines])
-        first = None
-        for ident, found in records.items():
-            data = lines[str(ident)] if self._resume else _finished_only(lines[str(ident)])
-            wanted = union([tuple(r) for r in data["forward"]], [tuple(r) for r in data["backward"]])
-            if not wanted:
-                continue
-            span = (wanted[0][0], wanted[-1][1])
-            seeds = self._loader.drawn([ident], span).get(ident, {})
-            keys = {f: key_of(s) for f, s in seeds.items()}
-            for frame in data["adopted"]:
-                here = self._loader.any_on([ident], frame).get(ident, {}).get(frame, [])
-                if frame not in keys and here:
-                    keys[frame], seeds[frame] = key_of(here, adopted=True), here
-            line = Timeline(ident, video_record.frames, keys, absent=self._loader.absent(found))
-            change = line.restored(data)
-            self._tracking.change(ident, change, seeds)
-            ends = [frame for _, frame in change.timeline.todo()]
-            first = min([*ends, *([] if first is None else [first])], default=first)
-        if self._lookout is not None and self._resume and saved.state.get("look"):
-            self._lookout.want(*saved.state["look"])
-        self._tracking.offer(saved.legs)
+        if not saved.state.get("lines") or saved.context.get("videoId") != self.context.video_id:
+            return
+        first = restore(saved, self._tracking, self._desk.loader, self._scene.video, self._resume)
+        lookout = self._desk.lookout
+        if lookout is not None and self._resume and saved.state.get("look"):
+            lookout.want(*saved.state["look"])
         if first is not None and self._resume:
             self.warn(messages.resumed(first))
 
@@ -552,26 +395,10 @@ class Session:
             return
         began = time.monotonic()
         state = self._tracking.state()
-        if self._lookout is not None and self._lookout.next is not None:
-            state["look"] = [self._lookout.next, self._lookout.end]
+        lookout = self._desk.lookout
+        if lookout is not None and lookout.next is not None:
+            state["look"] = [lookout.next, lookout.end]
+        self._bill.write_down()
         self._means.journal.save(self.context.track_id, state, self._tracking.snapshots())
         ended = time.monotonic()
         self._next_save = ended + max(self._means.save_every_s, (ended - began) / SAVING_SHARE)
-
-
-def _span(frame: int, frames: int, direction: str, total: int) -> tuple[int, int]:
-    low = max(0, frame - frames) if direction in ("backward", "both") else frame
-    high = min(total - 1, frame + frames) if direction in ("forward", "both") else frame
-    return low, high
-
-
-def _way(direction: str) -> str:
-    return "backward" if direction == "backward" else "forward"
-
-
-def _finished_only(data: dict[str, Any]) -> dict[str, Any]:
-    """A saved timeline without what was asked for and not done."""
-    spans: dict[int, list[tuple[int, int]]] = {1: [], -1: []}
-    for start, step, _, last, _, _ in data["done"]:
-        spans[step].append((min(start, last), max(start, last)))
-    return {**data, "forward": union(spans[1]), "backward": union(spans[-1])}

@@ -143,10 +143,13 @@ class Tracking:
         """Figures that will still be predicted."""
         left = 0
         for strand in self._strands():
-            seeds = self._lines[strand.object_id].seeds[strand.tracklet.slot.start]
-            count = sum(self._kind(seed) == strand.kind for seed in seeds)
-            left += (abs(strand.tracklet.end - strand.next) + 1) * count
+            left += (abs(strand.tracklet.end - strand.next) + 1) * self._width(strand)
         return left
+
+    def _width(self, strand: _Strand) -> int:
+        """Figures of a strand on every frame."""
+        seeds = self._lines[strand.object_id].seeds[strand.tracklet.slot.start]
+        return sum(self._kind(seed) == strand.kind for seed in seeds)
 
     def boxes(self, frame: int) -> list[tuple[int, Box]]:
         """Where the objects are on a frame or were a moment ago, and what people drew there; (object, box)."""
@@ -162,6 +165,10 @@ class Tracking:
         """(step, frame) that `advance` would do: forward before backward, the frame that is furthest behind first."""
         waiting = self._waiting()
         return None if not waiting else min(((step, frame) for step, frame, _ in waiting), key=_order)
+
+    def figures_at(self, upcoming: tuple[int, int]) -> int:
+        """How many figures are looked for on the frame of `next_frame`."""
+        return sum(self._width(s) for step, frame, s in self._waiting() if (step, frame) == upcoming)
 
     def advance(self) -> None:
         """The next frame of every run that is there. Raises `Interrupted` when the work should end."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from apps.auto_track.billing import Account
 from apps.auto_track.session import Means, Session
 from apps.auto_track.settings import SettingsStore
-from apps.auto_track.updates import Continue, MetaChanged, TrackContext, TrackMore, Update
+from apps.auto_track.updates import Billed, Continue, MetaChanged, TrackContext, TrackMore, Update
 from common.errors import UserError
 from common.serving.access import Caller
 from common.serving.replies import Rejected
@@ -38,25 +39,25 @@ class Tracks:
         with self._lock:
             return sorted(track for track, session in self._sessions.items() if session.busy)
 
-    def track(self, context: TrackContext, caller: Caller) -> None:
-        """`/track`: more for a running session, or a new one."""
+    def track(self, context: TrackContext, caller: Caller, payer: Account | None = None) -> None:
+        """`/track`: more for a running session, or a new one. payer: who pays for what is tracked from then on."""
         figures = () if context.object_ids else tuple(context.figure_ids)
         objects = tuple(context.object_ids or ())
         more = TrackMore(objects, context.frame_index, context.frames, context.direction, figures)
-        self._deliver(context, caller, more)
+        self._deliver(context, caller, more, payer)
 
-    def go_on(self, context: TrackContext, caller: Caller) -> None:
+    def go_on(self, context: TrackContext, caller: Caller, payer: Account | None = None) -> None:
         """`/continue_track`: a session that has ended is taken up again from what is remembered of it."""
         with self._lock:
             known = context.track_id in self._sessions
         saved = None if known else self._means.journal.load(context.track_id)
         remembered = saved is not None and bool(saved.state.get("lines"))
         if known or (remembered and not context.object_ids):
-            self._deliver(context, caller, Continue(context.frame_index, context.frames, context.direction))
+            self._deliver(context, caller, Continue(context.frame_index, context.frames, context.direction), payer)
         else:
             if context.object_ids is None and not context.figure_ids:
                 raise Rejected("This track is not running and nothing is remembered of it; objectIds are needed.")
-            self.track(context, caller)
+            self.track(context, caller, payer)
 
     def resume(self, track_id: str, caller: Caller) -> bool:
         """Takes up a session that was running when the app died; False when nothing is known of it."""
@@ -67,7 +68,7 @@ class Tracks:
         with self._lock:
             if track_id in self._sessions or self._closing:
                 return True
-            self._begin(context, caller, None, resume=True)
+            self._begin(context, caller, (), resume=True)
         return True
 
     def tell(self, update: Update, *, video_id: int | None = None, object_id: int | None = None) -> int:
@@ -108,7 +109,8 @@ class Tracks:
         with self._lock:
             return list(self._sessions.values())
 
-    def _deliver(self, context: TrackContext, caller: Caller, update: Update) -> None:
+    def _deliver(self, context: TrackContext, caller: Caller, update: Update, payer: Account | None) -> None:
+        updates = [update] if payer is None else [Billed(payer), update]
         with self._lock:
             if self._closing:
                 raise Rejected("Auto Track is being stopped.", 503)
@@ -117,24 +119,24 @@ class Tracks:
                 switched = context.switched()
                 if switched is not None:
                     session.offer(switched)
-                if session.offer(update):
+                if all(session.offer(one) for one in updates):
                     return
             if session is None and len(self._sessions) >= MOST_SESSIONS:
                 raise Rejected(f"{MOST_SESSIONS} tracks are running already; wait until one has ended.", 503)
-            self._begin(context, caller, update, after=session)
+            self._begin(context, caller, updates, after=session)
 
     def _begin(
         self,
         context: TrackContext,
         caller: Caller,
-        update: Update | None,
+        updates: Sequence[Update],
         after: Session | None = None,
         resume: bool = False,
     ) -> None:
         settings = self._settings.get(context.session_id)
         server = self._server_of(caller)
         session = Session(context, server, caller, settings, self._means, self._ended, resume)
-        if update is not None:
+        for update in updates:
             session.offer(update)
         self._sessions[context.track_id] = session
         session.start(after)

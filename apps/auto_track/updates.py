@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BeforeValidator, Field
 
+from apps.auto_track.billing import Account
 from common.serving.envelope import FrameNumber, Ident, Name, Read
 
 Direction = Literal["forward", "backward", "both"]
@@ -69,7 +70,14 @@ class Switched:
     off_screen: bool | None
 
 
-Update = Switched | TrackMore | Continue | FiguresRemoved | KeyChanged | TagsChanged | MetaChanged
+@dataclass(frozen=True)
+class Billed:
+    """Who pays from here on."""
+
+    account: Account
+
+
+Update = Billed | Switched | TrackMore | Continue | FiguresRemoved | KeyChanged | TagsChanged | MetaChanged
 
 
 def _names(*names: str) -> AliasChoices:
