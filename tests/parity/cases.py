@@ -6,6 +6,7 @@ They lie in `../shared/parity` beside the checkout (see its README) and are not 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,10 @@ from torch import nn
 from common.networks.seeding import fill
 
 FOLDER = Path(__file__).parents[3] / "shared" / "parity"
+
+WHOLE = os.environ.get("PARITY") == "whole"
+"""Set PARITY=whole to run every case to its end, large networks included: some minutes. Otherwise the tests run of a long
+case what reaches all of the network's code."""
 
 Case = dict[str, Any]
 Arrays = dict[str, NDArray[Any]]
@@ -32,6 +37,42 @@ def load(folder: Path) -> Case:
     with np.load(folder / "arrays.npz", allow_pickle=False) as arrays:
         case["arrays"] = {name: arrays[name] for name in arrays.files}
     return case
+
+
+def leave_out(case: Case, *beginnings: str) -> Case:
+    """The case without its arrays of these names; whole with PARITY=whole."""
+    kept = {n: a for n, a in case["arrays"].items() if WHOLE or not n.startswith(beginnings)}
+    return {**case, "arrays": kept}
+
+
+def first_frames(case: Case, part: str, frames: int) -> Case:
+    """The case with the clip of a part ("single", "seq") cut after that many frames, and what is expected of them; whole
+    with PARITY=whole. For networks that say the same of a frame whatever follows it."""
+    arrays: Arrays = dict(case["arrays"])
+    clip = f"{part}_in_frames"
+    full = len(arrays[clip])
+    for name, values in arrays.items():
+        by_frame = name == clip or name.startswith((f"{part}_out_", f"{part}_mid_"))
+        if by_frame and len(values) == full and not WHOLE:
+            arrays[name] = values[:frames]
+    return {**case, "arrays": arrays}
+
+
+def first_steps(case: Case, frames: dict[str, int]) -> Case:
+    """The case with its runs of these names ("b_<run>_...") cut after so many frames, and what is expected of them, without
+    how it stands at a run's end; whole with PARITY=whole."""
+    arrays: Arrays = dict(case["arrays"])
+    runs = dict(case["runs"])
+    for tag, count in ({} if WHOLE else frames).items():
+        runs[tag] = {**runs[tag], "frames": count}
+        for name in [name for name in arrays if name.startswith(f"b_{tag}_")]:
+            if name.endswith(("_frames", "_labels0", "_labels_t")):
+                continue
+            if "_final_" in name:
+                del arrays[name]
+            else:
+                arrays[name] = arrays[name][:count]
+    return {**case, "arrays": arrays, "runs": runs}
 
 
 def check_parameters(module: nn.Module, case: Case) -> None:

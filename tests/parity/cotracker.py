@@ -30,19 +30,24 @@ def build(case: Case) -> CoTracker:
 
 
 @torch.inference_mode()
-def run_case(case: Case) -> Arrays:
-    """The case's outputs."""
+def run_case(case: Case, *, grid_only: bool = False, ahead_only: bool = False) -> Arrays:
+    """The case's outputs. grid_only: of the online network's sequence only the one with support points; ahead_only: of the
+    offline network's only the one that is not reversed."""
     network, arrays = build(case), case["arrays"]
     online = "Online" in case["config"]["class"]
-    single, sequence = arrays["single_in_frames"], arrays["seq_in_frames"]
-    found = _track(network, _encoded(network, single), single.shape[1:3], arrays["single_in_queries"], online=online)
-    out: Arrays = {
-        "single_out_coords": found.xy.numpy(),
-        "single_out_vis": found.visibility.sigmoid().numpy(),
-        "single_out_conf": found.confidence.sigmoid().numpy(),
-    }
-    frames = _encoded(network, sequence)
-    return out | (_online if online else _offline)(network, frames, sequence.shape[1:3], arrays["seq_in_queries"])
+    out: Arrays = {}
+    if "single_in_frames" in arrays:
+        frames, size = _encoded(network, arrays["single_in_frames"]), arrays["single_in_frames"].shape[1:3]
+        found = _track(network, frames, size, arrays["single_in_queries"], online=online)
+        out = {
+            "single_out_coords": found.xy.numpy(),
+            "single_out_vis": found.visibility.sigmoid().numpy(),
+            "single_out_conf": found.confidence.sigmoid().numpy(),
+        }
+    frames, size = _encoded(network, arrays["seq_in_frames"]), arrays["seq_in_frames"].shape[1:3]
+    if online:
+        return out | _online(network, frames, size, arrays["seq_in_queries"], grid_only)
+    return out | _offline(network, frames, size, arrays["seq_in_queries"], ahead_only)
 
 
 def _encoded(network: CoTracker, frames: np.ndarray) -> list[Frame]:
@@ -76,9 +81,11 @@ def _track(
     )
 
 
-def _online(network: CoTracker, frames: list[Frame], size: tuple[int, int], queries: np.ndarray) -> Arrays:
+def _online(
+    network: CoTracker, frames: list[Frame], size: tuple[int, int], queries: np.ndarray, grid_only: bool
+) -> Arrays:
     out: Arrays = {}
-    for suffix, grid_at in (("", None), ("_support", 0)):
+    for suffix, grid_at in (("", None), ("_support", 0))[grid_only:]:
         found = _track(network, frames, size, queries, online=True, grid_at=grid_at)
         visibility, confidence = found.visibility.sigmoid().numpy(), found.confidence.sigmoid().numpy()
         out |= {
@@ -90,26 +97,32 @@ def _online(network: CoTracker, frames: list[Frame], size: tuple[int, int], quer
     return out
 
 
-def _offline(network: CoTracker, frames: list[Frame], size: tuple[int, int], queries: np.ndarray) -> Arrays:
+def _offline(
+    network: CoTracker, frames: list[Frame], size: tuple[int, int], queries: np.ndarray, ahead_only: bool
+) -> Arrays:
     ahead = _track(network, frames, size, queries, online=False, grid_at=0)
-    turned = queries * np.float32([-1, 1, 1]) + np.float32([len(frames) - 1, 0, 0])
-    # The published code puts the support grid on the first frame of the clip, which is the last one of the reversed clip.
-    behind = _track(network, frames[::-1], size, turned, online=False, grid_at=len(frames) - 1)
     tracks, visibility = ahead.xy.numpy(), ahead.visibility.sigmoid().numpy()
-    both, both_visibility = behind.xy.numpy()[::-1], behind.visibility.sigmoid().numpy()
-    earlier = np.arange(len(frames))[:, None] < queries[:, 0]
     out: Arrays = {
         "seq_mid_raw_vis_prob": visibility,
         "seq_mid_raw_conf_prob": ahead.confidence.sigmoid().numpy(),
-        "seq_mid_raw_vis_prob_reversed_pass": both_visibility,
+        **_answers("", tracks, visibility, queries),
     }
+    if ahead_only:
+        return out
+    turned = queries * np.float32([-1, 1, 1]) + np.float32([len(frames) - 1, 0, 0])
+    # The published code puts the support grid on the first frame of the clip, which is the last one of the reversed clip.
+    behind = _track(network, frames[::-1], size, turned, online=False, grid_at=len(frames) - 1)
+    both, both_visibility = behind.xy.numpy()[::-1], behind.visibility.sigmoid().numpy()
+    earlier = np.arange(len(frames))[:, None] < queries[:, 0]
     joined = np.where(earlier[..., None], both, tracks)
-    for suffix, xy, seen in (
-        ("", tracks, visibility),
-        ("_backward", joined, np.where(earlier, both_visibility[::-1], visibility)),
-    ):
-        at = queries[:, 0].astype(int), np.arange(len(queries))
-        xy, visible = xy.copy(), seen > 0.9
-        xy[at], visible[at] = queries[:, 1:], True
-        out |= {f"seq_out_tracks{suffix}": xy, f"seq_out_visible{suffix}": visible}
-    return out
+    seen = np.where(earlier, both_visibility[::-1], visibility)
+    out["seq_mid_raw_vis_prob_reversed_pass"] = both_visibility
+    return out | _answers("_backward", joined, seen, queries)
+
+
+def _answers(suffix: str, xy: np.ndarray, probability: np.ndarray, queries: np.ndarray) -> Arrays:
+    """What the published predictor gives: on its own frame a point is where it was asked for."""
+    at = queries[:, 0].astype(int), np.arange(len(queries))
+    xy, visible = xy.copy(), probability > 0.9
+    xy[at], visible[at] = queries[:, 1:], True
+    return {f"seq_out_tracks{suffix}": xy, f"seq_out_visible{suffix}": visible}

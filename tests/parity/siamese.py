@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.parity.cases import Arrays, Case, assert_close, folders, load
-
-WHOLE = os.environ.get("PARITY") == "whole"
-"""Set PARITY=whole to run every case to its end, large networks included: some minutes."""
+from tests.parity.cases import WHOLE, Arrays, Case, assert_close, folders, load
 
 INPUTS = ("in_", "clip_u8", "override:")
 

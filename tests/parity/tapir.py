@@ -37,17 +37,19 @@ def run_case(case: Case) -> Arrays:
     """The case's outputs, and those intermediates that the tracker itself knows."""
     network, arrays = build(case), case["arrays"]
     out: Arrays = {}
-    sizes = case["inputs"].get("single_refinement_resolutions")
-    found = _whole_clip(network, arrays["single_in_frames"], arrays["single_in_queries"], sizes)
-    out |= _by_point("single_out", found)
-    scale = np.array(arrays["single_in_frames"].shape[2:0:-1]) / np.array(network.config.initial[::-1])
-    first = found.levels[0]
-    out["single_mid_unrefined_tracks"] = found.matched.movedim(0, 1).numpy()
-    out["single_mid_iter4_tracks"] = (first.xy.numpy() * scale).astype(np.float32)
-    out["single_mid_iter4_occlusion"], out["single_mid_iter4_expected_dist"] = (
-        first.occlusion.numpy(),
-        first.distance.numpy(),
-    )
+    if "single_in_frames" in arrays:
+        sizes = case["inputs"].get("single_refinement_resolutions")
+        found = _whole_clip(network, arrays["single_in_frames"], arrays["single_in_queries"], sizes)
+        scale = np.array(arrays["single_in_frames"].shape[2:0:-1]) / np.array(network.config.initial[::-1])
+        first = found.levels[0]
+        out = _by_point("single_out", found) | {
+            "single_mid_unrefined_tracks": found.matched.movedim(0, 1).numpy(),
+            "single_mid_iter4_tracks": (first.xy.numpy() * scale).astype(np.float32),
+            "single_mid_iter4_occlusion": first.occlusion.numpy(),
+            "single_mid_iter4_expected_dist": first.distance.numpy(),
+        }
+    if "seq_in_frames" not in arrays:
+        return out
     if network.config.causal:
         return out | _frame_by_frame(network, arrays, *_replacement(case))
     found = _whole_clip(network, arrays["seq_in_frames"], arrays["seq_in_queries"], None)

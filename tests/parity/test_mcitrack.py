@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from common.networks.mcitrack import CONFIGS, MCITrack
-from tests.parity.cases import check_parameters
+from tests.parity.cases import WHOLE, check_parameters
 from tests.parity.mcitrack import config_of, run_case
-from tests.parity.siamese import WHOLE, check, parameters
+from tests.parity.siamese import check, parameters
 
 # Whether the single forward passes are run, and how many frames are tracked.
 PARTS = {"mcitrack_t224": (True, 6)}

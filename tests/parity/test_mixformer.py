@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from common.networks.mixformer import CONFIGS, UNUSED, MixFormer
-from tests.parity.cases import check_parameters
+from tests.parity.cases import WHOLE, check_parameters
 from tests.parity.mixformer import run_case
-from tests.parity.siamese import WHOLE, check, parameters
+from tests.parity.siamese import check, parameters
 
 # Whether the single forward pass is run, and how many frames are tracked.
 PARTS = {
