@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from apps.cli import associate, demo, evaluate, models, predict, run, track
+from apps.cli import associate, demo, evaluate, label, models, predict, run, track
 
 app = typer.Typer(
     help="Video labeling by tracking: label an object once, get it labelled in every other frame.",
@@ -15,6 +15,7 @@ app = typer.Typer(
 app.command()(run.run)
 app.command()(track.track)
 app.command()(predict.predict)
+app.command()(label.label)
 app.command()(associate.associate)
 app.command()(demo.demo)
 app.add_typer(evaluate.app, name="evaluate")

@@ -5,23 +5,25 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from common.geometry.measures import box_iou
+from common.geometry.measures import bounds, box_iou
 from common.geometry.shapes import to_geometry
 from common.geometry.types import Box, Geometry
 from common.labeling.plan import Plan, labelled_boxes
 from common.labeling.support import Labelled, SupportSet
 from common.prediction.journal import Journal
 from common.prediction.looks import make_looks
-from common.prediction.results import Results
+from common.prediction.results import Results, Seen
 from common.prediction.video import predict_video
 from common.video.contract import FrameSource
 from common.weights.options import DEFAULT, EngineOptions
 
+_LIKELY = 0.5
+"""Mean score of an identity's detections below which it is taken for a false alarm."""
 _ANCHORED = 0.5
 """IoU from which a found object is the labelled one."""
 
@@ -83,12 +85,16 @@ class ObjectSpan:
 class LabelledVideo:
     """What became of a video: the predictions where nobody labelled, people's figures where they did, one identity for both.
 
-    Memory: with repair the boxes of the whole video (60 bytes each), as `Results`.
+    given: what people labelled, by frame; all that is there, except on the frames in `partial`, where predictions stay
+    that are nothing of theirs. Memory: with repair the boxes of the whole video (60 bytes each), as `Results`.
     """
 
-    def __init__(self, results: Results, given: Mapping[int, tuple[Labelled, ...]]) -> None:
-        self._results, self._given = results, given
+    def __init__(
+        self, results: Results, given: Mapping[int, tuple[Labelled, ...]], partial: Collection[int] = ()
+    ) -> None:
+        self._results, self._given, self._partial = results, given, frozenset(partial)
         self._anchors = self._meet()
+        self._doubtful = self._unlikely()
 
     @property
     def results(self) -> Results:
@@ -99,22 +105,12 @@ class LabelledVideo:
         waiting = sorted(self._given)
         for frame, seen in self._results.frames():
             while waiting and waiting[0] < frame:
-                yield from self._drawn(waiting.pop(0))
-            if frame in self._given:
-                if waiting and waiting[0] == frame:
-                    waiting.pop(0)
-                yield from self._drawn(frame)
-                continue
-            by_key: dict[str, Found] = {}
-            for one in seen:
-                name = self._results.identities[one.id].class_name
-                key, name = self._named(one.id, frame, name)
-                found = Found(key, name, one.box, one.geometry, one.score, False, one.filled)
-                if key not in by_key or by_key[key].score < found.score:
-                    by_key[key] = found
-            yield frame, list(by_key.values())
+                yield from self._of(waiting.pop(0), [])
+            if waiting and waiting[0] == frame:
+                waiting.pop(0)
+            yield from self._of(frame, seen)
         for frame in waiting:
-            yield from self._drawn(frame)
+            yield from self._of(frame, [])
 
     def objects(self) -> list[ObjectSpan]:
         """By first frame."""
@@ -132,15 +128,27 @@ class LabelledVideo:
             ObjectSpan(key, names[key], first, last, count, key in drawn) for key, (first, last, count) in spans.items()
         ]
 
-    def _drawn(self, frame: int) -> Iterator[tuple[int, list[Found]]]:
-        found = []
-        for label in self._given[frame]:
+    def _of(self, frame: int, seen: Sequence[Seen]) -> Iterator[tuple[int, list[Found]]]:
+        drawn = []
+        for label in self._given.get(frame, ()):
             geometry = to_geometry(label.value)
-            box = label.box
+            box = bounds(geometry)
             if box is not None:
-                found.append(Found(label.key, label.class_name, box, geometry, 1.0, True))
-        if found:
-            yield frame, found
+                drawn.append(Found(label.key, label.class_name, box, geometry, 1.0, True))
+        by_key: dict[str, Found] = {}
+        if frame not in self._given or frame in self._partial:
+            taken = {one.key for one in drawn}
+            theirs = np.array([one.box.xyxy for one in drawn]).reshape(-1, 4)
+            for one in seen:
+                if one.id in self._doubtful:
+                    continue
+                key, name = self._named(one.id, frame, self._results.identities[one.id].class_name)
+                if key in taken or (len(theirs) and box_iou(one.box.xyxy[None], theirs).max() > _ANCHORED):
+                    continue
+                if key not in by_key or by_key[key].score < one.score:
+                    by_key[key] = Found(key, name, one.box, one.geometry, one.score, False, one.filled)
+        if drawn or by_key:
+            yield frame, [*drawn, *by_key.values()]
 
     def _meet(self) -> dict[int, list[tuple[int, str, str]]]:
         """Identity -> frame, key and class of the labels that it passes through."""
@@ -159,6 +167,20 @@ class LabelledVideo:
                 anchors[seen[int(row)].id].append((frame, label.key, label.class_name))
                 table[row], table[:, column] = 0, 0
         return anchors
+
+    def _unlikely(self) -> frozenset[int]:
+        """Identities that no label confirms and whose detections are, on average, worse than the chosen threshold."""
+        total: dict[int, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        for _, seen in self._results.frames():
+            for one in seen:
+                if not one.filled:
+                    total[one.id][0] += one.score
+                    total[one.id][1] += 1
+        return frozenset(
+            identity
+            for identity, (score, count) in total.items()
+            if identity not in self._anchors and score < _LIKELY * max(count, 1)
+        )
 
     def _named(self, identity: int, frame: int, name: str) -> tuple[str, str]:
         """The key and class of the label nearest in time that it passes through, else its own."""

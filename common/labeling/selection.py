@@ -23,6 +23,8 @@ from common.weights.options import DEFAULT, EngineOptions
 
 GAIN = 0.015
 """F1 that a fusion must be better by than its best member, for it costs the time of both."""
+_DOUBT = 0.05
+"""F1 that candidates may differ by at most and count as equal; less the more objects they were measured on."""
 _SLOW = 0.01
 """F1 that a candidate is worth less for each doubling of its time beyond 100 ms a picture."""
 
@@ -118,6 +120,13 @@ def _worth(tried: Tried, name: str) -> float:
     return rates.f1 + 0.05 * rates.ap - _SLOW * slow
 
 
+def _likely(worths: Sequence[float], wanted: int) -> int:
+    """The first of those that are about as good as the best: candidates come with the likely ones first, and what a few
+    objects measure is not sure. wanted: how many objects it was measured on."""
+    least = max(worths) - min(_DOUBT, _DOUBT * 10 / max(wanted, 1))
+    return next(number for number, worth in enumerate(worths) if worth >= least)
+
+
 def _choose(
     classes: tuple[str, ...],
     tried: Sequence[Tried],
@@ -133,10 +142,13 @@ def _choose(
             used.append(one)
         return used.index(one)
 
-    overall = max(tried, key=lambda t: float(np.mean([_worth(t, name) for name in classes])))
+    means = [float(np.mean([_worth(one, name) for name in classes])) for one in tried]
+    wanted = sum(rate.wanted for rate in tried[0].score.classes.values())
+    overall = tried[_likely(means, wanted)]
     for label, name in enumerate(classes):
         ranked = sorted(tried, key=lambda t: -_worth(t, name))
-        best = ranked[0]
+        own = tried[0].score.classes.get(name)
+        best = tried[_likely([_worth(one, name) for one in tried], own.wanted if own else 0)]
         # a class of its own detector only where that is clearly better than the detector that is best for all
         if _worth(best, name) < _worth(overall, name) + GAIN:
             best = overall

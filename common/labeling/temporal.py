@@ -29,6 +29,8 @@ _UNSURE = 0.45
 """Carried boxes that were not found again begin no object."""
 _CARRIED = 0.12
 """Boxes that score less are not carried on."""
+_GIVEN = 0.25
+"""Boxes that score less are not given out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +85,7 @@ class VideoDetector:
         found = []
         for number, image in zip(numbers, images, strict=True):
             boxes = self._one(number, image)
+            boxes = boxes.keep(np.flatnonzero(boxes.scores >= _GIVEN))
             found.append(boxes if self._segmenter is None else self._segmenter.outlined(image, boxes))
             self._next = number + 1
         return found

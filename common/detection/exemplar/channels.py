@@ -23,6 +23,8 @@ CELL = 4
 PAD = 3
 """Cells around the picture that windows may reach over."""
 _DIRECTIONS = 6
+_MEASURED = 2
+"""Of so many sizes one is measured."""
 _BINS = (8, 16, 16)
 _COLOUR_ZERO = np.array([0, 128, 128], np.float32)
 _COLOUR_SCALE = np.array([255, 48, 48], np.float32)
@@ -86,8 +88,8 @@ def channel_count(settings: ExemplarSettings, groups: int) -> int:
     return (_DIRECTIONS + 1 if settings.shapes else 0) + (3 + groups if settings.colours else 0)
 
 
-def level(image: Image, size: tuple[int, int], settings: ExemplarSettings, table: Float) -> Level:
-    """The picture's channels at another size. size: width and height in pixels, multiples of CELL."""
+def level(image: Image, size: tuple[int, int], settings: ExemplarSettings, table: Float) -> Float:
+    """The picture's channels at another size, float32 (rows, columns, channels). size: width and height in pixels, multiples of CELL."""
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA if size[0] < image.shape[1] else cv2.INTER_LINEAR)
     lab = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2LAB), np.uint8)
     cells = (size[0] // CELL, size[1] // CELL)
@@ -97,13 +99,10 @@ def level(image: Image, size: tuple[int, int], settings: ExemplarSettings, table
     if settings.colours:
         mean = np.asarray(cv2.resize(lab, cells, interpolation=cv2.INTER_AREA), np.float32)
         parts += list(np.moveaxis((mean - _COLOUR_ZERO) / _COLOUR_SCALE, -1, 0))
-        half = lab[::2, ::2]
-        likely = np.take(table, palette(half), axis=0)
+        likely = np.take(table, palette(lab[::2, ::2]), axis=0)
         likely = cv2.resize(likely, cells, interpolation=cv2.INTER_AREA).reshape(cells[1], cells[0], -1)
         parts += [likely[..., group] for group in range(table.shape[1])]
-    maps = np.stack(parts, -1)
-    maps = np.pad(maps, ((PAD, PAD), (PAD, PAD), (0, 0)), mode="edge")
-    return Level(np.ascontiguousarray(maps, np.float32), (size[0] / image.shape[1], size[1] / image.shape[0]))
+    return np.stack(parts, -1).astype(np.float32, copy=False)
 
 
 def _gradients(light: NDArray[np.uint8], cells: tuple[int, int]) -> list[Float]:
@@ -143,8 +142,19 @@ def sizes(shape: tuple[int, ...], smallest: float, largest: float, settings: Exe
 
 
 def pyramid(image: Image, smallest: float, largest: float, settings: ExemplarSettings, table: Float) -> list[Level]:
-    """The picture in all sizes that objects of those sides need."""
-    return [level(image, size, settings, table) for size in sizes(image.shape, smallest, largest, settings)]
+    """The picture in all sizes that objects of those sides need. Channels are measured at each second size; those of the
+    sizes between are their neighbours', made smaller (Dollár et al. 2014)."""
+    found = []
+    maps: Float = np.zeros((0, 0, 0), np.float32)
+    for number, size in enumerate(sizes(image.shape, smallest, largest, settings)):
+        if number % _MEASURED == 0:
+            maps = own = level(image, size, settings, table)
+        else:
+            own = np.asarray(cv2.resize(maps, (size[0] // CELL, size[1] // CELL), interpolation=cv2.INTER_LINEAR))
+            own = own.reshape(size[1] // CELL, size[0] // CELL, -1)
+        around = np.pad(own, ((PAD, PAD), (PAD, PAD), (0, 0)), mode="edge")
+        found.append(Level(around, (size[0] / image.shape[1], size[1] / image.shape[0])))
+    return found
 
 
 def sample(

@@ -67,20 +67,19 @@ def stretched(overlap: NDArray[np.floating]) -> Float:
 
 
 def fit(
-    samples: Float, boxes: Float, overlaps: Float, weight: Float, partner: Float, matched: NDArray[np.bool_]
+    samples: Float,
+    boxes: Float,
+    overlaps: Float,
+    weight: Float,
+    partner: Float,
+    matched: NDArray[np.bool_],
+    before: Closer | None = None,
 ) -> Closer:
     """samples: (n, d). boxes: (n, 4), where they were taken. overlaps: (n, classes), with objects of each class. weight:
-    (n,), how much a sample counts. partner: (n, 4), the object's own box where `matched` (n,)."""
-    mean = samples.mean(0)
+    (n,), how much a sample counts. partner: (n, 4), the object's own box where `matched` (n,). before: learned from fewer
+    samples; its reduction is kept."""
     good = overlaps.max(1) > 0.4
-    chosen = np.r_[np.flatnonzero(good)[:500], np.flatnonzero(~good)[:500]]
-    # directions that tell objects apart matter as much as those of the background
-    centred = samples[chosen] - mean
-    _, values, vectors = linalg.svd(centred, full_matrices=False, check_finite=False)
-    count = min(_DIMENSIONS, int((values > 1e-4).sum()))
-    basis = vectors[:count].T.astype(np.float32)
-    scale = float(np.sqrt((centred @ basis).var(0).sum())) + 1e-6
-    basis = basis / np.float32(scale)
+    mean, basis = _reduction(samples, good) if before is None else (before.mean, before.basis)
     size, aspect = _form(boxes[good] if good.any() else boxes)
     usual = np.array([size.mean(), max(size.std(), 0.25), aspect.mean(), max(aspect.std(), 0.25)], np.float32)
     known = _reduced(samples, boxes, mean, basis, usual)
@@ -94,9 +93,20 @@ def fit(
     shift = np.zeros((known.shape[1] + 1, 4), np.float32)
     if len(near) >= 8:
         shift = _shift(known[near], boxes[near], partner[near])
-    return Closer(
-        mean.astype(np.float32), basis, usual, known.astype(np.float32), weights.astype(np.float32), base, gamma, shift
-    )
+    return Closer(mean, basis, usual, known.astype(np.float32), weights.astype(np.float32), base, gamma, shift)
+
+
+def _reduction(samples: Float, good: NDArray[np.bool_]) -> tuple[Float, Float]:
+    """Mean and principal directions, scaled to a total variance of 1. Objects count as much as the background."""
+    mean = samples.mean(0)
+    chosen = np.r_[np.flatnonzero(good)[:500], np.flatnonzero(~good)[:500]]
+    centred = samples[chosen] - mean
+    size = centred.shape[1]
+    last = (max(0, size - _DIMENSIONS), size - 1)
+    _, vectors = linalg.eigh(centred.T @ centred, subset_by_index=last, check_finite=False)
+    basis = vectors[:, ::-1].astype(np.float32)
+    scale = float(np.sqrt((centred @ basis).var(0).sum())) + 1e-6
+    return mean.astype(np.float32), basis / np.float32(scale)
 
 
 def _form(boxes: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

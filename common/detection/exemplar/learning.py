@@ -268,7 +268,7 @@ class _Samples:
         self.matched.append(best > 0.4)
         self.weights.append(np.full(len(boxes), weight, np.float32))
 
-    def fit(self) -> Closer:
+    def fit(self, before: Closer | None = None) -> Closer:
         looks, boxes, overlaps = np.concatenate(self.looks), np.concatenate(self.boxes), np.concatenate(self.overlaps)
         weights, partners, matched = (
             np.concatenate(self.weights),
@@ -281,7 +281,7 @@ class _Samples:
             chosen = np.sort(np.argsort(-telling, kind="stable")[:_KEPT])
             looks, boxes, overlaps = looks[chosen], boxes[chosen], overlaps[chosen]
             weights, partners, matched = weights[chosen], partners[chosen], matched[chosen]
-        return closer.fit(looks, boxes, overlaps, weights, partners, matched)
+        return closer.fit(looks, boxes, overlaps, weights, partners, matched, before)
 
 
 def _closer(
@@ -315,4 +315,4 @@ def _closer(
         again = look.reduced(channels.sample(one.levels, moved, closer.GRID, closer.MARGIN, settings.side), moved)
         order = np.argsort(-look.score(again).max(1), kind="stable")
         samples.add(one, moved[order[: budget // 2]], classes, 1.0, settings)
-    return samples.fit()
+    return samples.fit(look)
