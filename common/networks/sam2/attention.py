@@ -10,43 +10,59 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def rotations(attention: Any) -> Tensor:
-    """complex64 (HW, d / 2): how far each place of the feature map turns each pair of channels (RoPE, axial).
+def rotations(attention: Any, places: Tensor) -> Tensor:
+    """complex64 (N, d / 2): how far each of N places turns each pair of channels (RoPE, axial).
 
-    attention: the `memory_attention` of the network.
+    attention: the `memory_attention` of the network. places: its table of columns and rows, (N, 2).
     """
-    cos, sin = attention.rotary_emb(attention.layer_norm.weight, attention.position_ids)
+    cos, sin = attention.rotary_emb(attention.layer_norm.weight, places)
     return torch.complex(cos[0, :, ::2].float(), sin[0, :, ::2].float())
 
 
 def attend(
-    attention: Any, top: Tensor, positions: Tensor, memory: Tensor, places: Tensor, told: int, turns: Tensor
+    attention: Any,
+    top: Tensor,
+    positions: Tensor,
+    memory: Tensor,
+    places: Tensor,
+    told: int,
+    turns: Tensor,
+    memory_turns: Tensor,
 ) -> Tensor:
     """The picture's features in the light of each object's memory: (n, HW, C).
 
     top, positions: (HW, 1, C), of the picture. memory: (N, n, c). places: (N, 1, c), where and when the memory's tokens
-    are from. told: how many tokens, at the end, are pointers, which have no place in the picture. turns: `rotations`.
+    are from. told: how many tokens, at the end, are pointers, which have no place in the picture. turns, memory_turns:
+    `rotations` of the picture's tokens and of one frame's memory.
     """
     hidden = (top + 0.1 * positions).transpose(0, 1)
     memory = memory.transpose(0, 1)
     keys = memory + places.transpose(0, 1)
     for layer in attention.layers:
         own = layer.layer_norm1(hidden)  # in the first layer the same for all objects: a batch of one
-        hidden = hidden + _attention(layer.self_attn, own, own, own, turns, 0)
-        hidden = hidden + _attention(layer.cross_attn_image, layer.layer_norm2(hidden), keys, memory, turns, told)
-        hidden = hidden + layer.linear2(layer.activation(layer.linear1(layer.layer_norm3(hidden))))
+        hidden = hidden + _attention(layer.self_attn, own, own, own, turns, turns, 0)
+        asking = layer.layer_norm2(hidden)
+        hidden = hidden + _attention(layer.cross_attn_image, asking, keys, memory, turns, memory_turns, told)
+        hidden = hidden + _feed_forward(layer, layer.layer_norm3(hidden))
     result: Tensor = attention.layer_norm(hidden)
     return result
 
 
-def _attention(module: Any, query: Tensor, key: Tensor, value: Tensor, turns: Tensor, told: int) -> Tensor:
+def _feed_forward(layer: Any, hidden: Tensor) -> Tensor:
+    out: Tensor = layer.mlp(hidden) if hasattr(layer, "mlp") else layer.linear2(layer.activation(layer.linear1(hidden)))
+    return out
+
+
+def _attention(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, turns: Tensor, key_turns: Tensor, told: int
+) -> Tensor:
     heads = module.num_attention_heads
     q, k, v = (
         project(tokens).unflatten(2, (heads, -1)).transpose(1, 2)
         for project, tokens in ((module.q_proj, query), (module.k_proj, key), (module.v_proj, value))
     )
     placed = k.shape[2] - told
-    k = torch.cat([_turned(k[:, :, :placed], turns), k[:, :, placed:]], 2) if told else _turned(k, turns)
+    k = torch.cat([_turned(k[:, :, :placed], key_turns), k[:, :, placed:]], 2) if told else _turned(k, key_turns)
     q = _turned(q, turns).expand(len(k), -1, -1, -1)
     out = functional.scaled_dot_product_attention(q, k, v, scale=module.scaling)
     result: Tensor = module.o_proj(out.transpose(1, 2).flatten(2))
@@ -54,6 +70,6 @@ def _attention(module: Any, query: Tensor, key: Tensor, value: Tensor, turns: Te
 
 
 def _turned(tokens: Tensor, turns: Tensor) -> Tensor:
-    """tokens: (n, heads, m * HW, d), m pictures one after another."""
+    """tokens: (n, heads, m * N, d), m pictures one after another."""
     pairs = torch.view_as_complex(tokens.float().reshape(*tokens.shape[:2], -1, *turns.shape, 2))
     return torch.view_as_real(pairs * turns).reshape(tokens.shape).to(tokens.dtype)

@@ -78,7 +78,7 @@ def build(sizes: Sizes) -> nn.Module:
         memory_attention_num_layers=sizes.memory_layers,
         memory_attention_feed_forward_hidden_size=sizes.feed_forward,
     )
-    with _unfilled():
+    with unfilled():
         model: nn.Module = Sam2VideoModel(config)
     return model.eval()
 
@@ -92,7 +92,7 @@ def tie(model: Any) -> None:
 
 
 @contextmanager
-def _unfilled() -> Iterator[None]:
+def unfilled() -> Iterator[None]:
     """Random weights for 200 million parameters take seconds, and the real ones replace them."""
     from transformers.initialization import no_init_weights
 

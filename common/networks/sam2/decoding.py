@@ -119,10 +119,15 @@ def decode(
     return Found(chosen, score, pointer, quality[rows, best])
 
 
+def mask_logits(mask: Tensor) -> Tensor:
+    """Logits of the same size for a drawn mask of 0 and 1."""
+    return mask * _SCALE + _BIAS
+
+
 def drawn(model: Any, mask: Tensor, features: Features) -> Found:
     """A mask that a person drew is taken as it is; the decoder only makes its pointer. mask: (1, 1, size, size), 0 or 1."""
     size = model.prompt_encoder.mask_input_size
-    logits = functional.interpolate(mask * _SCALE + _BIAS, size, mode="bilinear", align_corners=False, antialias=True)
+    logits = functional.interpolate(mask_logits(mask), size, mode="bilinear", align_corners=False, antialias=True)
     plain = as_map(model, features.top)
     found = decode(model, plain, features, logits=model.mask_downsample(mask.to(plain.dtype)))
     present = mask.flatten(1).amax(1, keepdim=True) > 0

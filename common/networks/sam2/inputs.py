@@ -11,9 +11,10 @@ from PIL import Image as PilImage
 from torch import Tensor
 from torch.nn import functional
 
-# of ImageNet
-_MEAN = torch.tensor((0.485, 0.456, 0.406))[:, None, None]
-_DEVIATION = torch.tensor((0.229, 0.224, 0.225))[:, None, None]
+Normal = tuple[tuple[float, float, float], tuple[float, float, float]]
+"""Mean and deviation that a network's pictures are normalised by, red, green, blue."""
+
+IMAGENET: Normal = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 BACKGROUND, FOREGROUND, TOP_LEFT, BOTTOM_RIGHT = 0, 1, 2, 3
 
@@ -40,11 +41,12 @@ class Clicks:
         return cls(xy, np.array(labels, np.int64))
 
 
-def pixels(image: NDArray[np.uint8], size: int) -> Tensor:
+def pixels(image: NDArray[np.uint8], size: int, normal: Normal = IMAGENET) -> Tensor:
     """float32 (1, 3, size, size). image: RGB uint8 (H, W, 3); its aspect is not kept."""
+    mean, deviation = torch.tensor(normal)[..., None, None]
     resized = PilImage.fromarray(np.ascontiguousarray(image)).resize((size, size))
     tensor = torch.from_numpy(np.array(resized)).permute(2, 0, 1).float().div_(255)
-    return tensor.sub_(_MEAN).div_(_DEVIATION)[None]
+    return tensor.sub_(mean).div_(deviation)[None]
 
 
 def mask_input(mask: NDArray[np.bool_], size: int) -> Tensor:

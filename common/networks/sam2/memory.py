@@ -9,13 +9,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Entry:
-    """Of one frame. tokens: bfloat16 (N, c), None when only the pointer is still read. pointer: (C,).
-    positions: (N, c) where the network makes them for each memory, None where they are always the same.
-    """
+    """Of one frame. tokens: (N, c), None when only the pointer is still read. pointer: (C,)."""
 
     tokens: Tensor | None
     pointer: Tensor
-    positions: Tensor | None = None
 
 
 @dataclass
@@ -37,11 +34,19 @@ class Bank:
             tuple((frame - number, entry.tokens is None) for number, entry in self.recent.items()),
         )
 
-    def memories(self, frame: int, most: int) -> list[tuple[int, Entry]]:
-        """What attention reads: (frames ago, entry), labelled ones first, with 0. most: memories of tracked frames."""
-        found = [(0, entry) for entry in (*self.labelled.values(), *self.elsewhere)]
+    def memories(self, frame: int, most: int, labelled: int | None = None) -> list[tuple[int, Entry]]:
+        """What attention reads: (frames ago, entry), labelled ones first, with 0.
+
+        most: memories of tracked frames. labelled: most labelled frames that are read as such, the latest; earlier ones
+        count as tracked. None = all.
+        """
+        known = sorted(self.labelled)
+        chosen = known if labelled is None else known[max(0, len(known) - labelled) :]
+        found = [(0, entry) for entry in (*(self.labelled[number] for number in chosen), *self.elsewhere)]
         for ago in range(most, 0, -1):
             entry = self.recent.get(frame - ago)
+            if entry is None and frame - ago not in chosen:
+                entry = self.labelled.get(frame - ago)
             if entry is not None and entry.tokens is not None:
                 found.append((ago, entry))
         return found

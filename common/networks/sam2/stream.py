@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from common.networks.sam2.attention import attend, rotations
-from common.networks.sam2.decoding import Features, Found, as_map, decode, drawn, encode, fresh, join
-from common.networks.sam2.inputs import Clicks, click_input, mask_input, pixels
+from common.networks.sam2.decoding import Features, Found, as_map, decode, drawn, encode, fresh, join, mask_logits
+from common.networks.sam2.inputs import IMAGENET, Clicks, Normal, click_input, mask_input, pixels
 from common.networks.sam2.memory import Bank, Entry
 
 Drawing = NDArray[np.bool_] | Clicks
@@ -33,6 +33,11 @@ class Stream:
 
     model: Any
     together: int = 8
+
+    as_drawn: ClassVar[bool] = False
+    """Whether a mask that a person drew is remembered as it is, not as the decoder's resolution keeps it."""
+    normal: ClassVar[Normal] = IMAGENET
+    """What pictures are normalised by."""
 
     @property
     def device(self) -> torch.device:
@@ -47,6 +52,12 @@ class Stream:
     def pointers(self) -> int:
         return int(self.model.config.max_object_pointers_in_encoder) - 1
 
+    @property
+    def labelled(self) -> int | None:
+        """Most labelled frames that attention reads; None = all."""
+        most = int(self.model.config.max_cond_frame_num)
+        return most if most >= 0 else None
+
     @cached_property
     def positions(self) -> Tensor:
         """Where the tokens of every memory lie, (N, c)."""
@@ -58,15 +69,17 @@ class Stream:
 
     @cached_property
     def turns(self) -> Tensor:
-        return rotations(self.model.memory_attention)
+        """Of the picture's tokens; `rotations`."""
+        return rotations(self.model.memory_attention, self.model.memory_attention.position_ids)
 
-    def attend(self, features: Features, memory: Tensor, places: Tensor, told: int) -> Tensor:
-        """Memory attention: (n, HW, C). memory: (N, n, c), its last `told` tokens pointers. places: (N, 1, c)."""
-        return attend(self.model.memory_attention, features.top, features.positions, memory, places, told, self.turns)
+    @cached_property
+    def memory_turns(self) -> Tensor:
+        """Of the tokens of every memory, (N, d / 2)."""
+        return self.turns
 
     def see(self, image: NDArray[np.uint8]) -> Features:
         """image: RGB uint8 (H, W, 3)."""
-        return encode(self.model, pixels(image, self.model.image_size).to(self.device))
+        return encode(self.model, pixels(image, self.model.image_size, self.normal).to(self.device))
 
     def step(
         self,
@@ -82,13 +95,14 @@ class Stream:
         that was tracked before keeps what it remembers: the drawing corrects it. shape: (H, W) of the picture.
         """
         parts: dict[int, Found] = {}
+        certain: dict[int, Tensor] = {}
         for place, drawing in drawings.items():
-            parts[place] = self.prompted(features, drawing, shape)
+            parts[place], certain[place] = self.prompted(features, drawing, shape)
         for batch in self._batches(banks, frame, [p for p in range(len(banks)) if p not in drawings]):
             found = self._tracked(features, [banks[place] for place in batch], frame)
             parts |= {place: found[at : at + 1] for at, place in enumerate(batch)}
         for places in _chunks(sorted(parts), self.together):
-            entries = self.remember(features, join([parts[p] for p in places]), [p in drawings for p in places])
+            entries = self.remember(features, join([parts[p] for p in places]), [certain.get(p) for p in places])
             for place, entry in zip(places, entries, strict=True):
                 (banks[place].labelled if place in drawings else banks[place].recent)[frame] = entry
         for bank in banks:
@@ -97,28 +111,32 @@ class Stream:
 
     def learn(self, features: Features, drawing: Drawing, shape: tuple[int, int]) -> Entry:
         """The memory of an object that is labelled in a picture from anywhere."""
-        return self.remember(features, self.prompted(features, drawing, shape), [True])[0]
+        found, certain = self.prompted(features, drawing, shape)
+        return self.remember(features, found, [certain])[0]
 
-    def prompted(self, features: Features, drawing: Drawing, shape: tuple[int, int]) -> Found:
-        """What a prompt means, without any memory."""
+    def prompted(self, features: Features, drawing: Drawing, shape: tuple[int, int]) -> tuple[Found, Tensor]:
+        """What a prompt means, without any memory; and its mask as it is remembered: logits (1, 1, h, w) of any size."""
         size = self.model.image_size
         if not isinstance(drawing, Clicks):
-            return drawn(self.model, mask_input(drawing, size).to(self.device), features)
+            mask = mask_input(drawing, size).to(self.device)
+            found = drawn(self.model, mask, features)
+            return found, mask_logits(mask) if self.as_drawn else found.logits
         xy, labels = click_input(drawing, shape, size)
         config = self.model.config
         several = config.multimask_output_in_sam and (
             config.multimask_min_pt_num <= len(drawing.labels) <= config.multimask_max_pt_num
         )
         points = (xy.to(self.device), labels.to(self.device))
-        return decode(self.model, fresh(self.model, features), features, points, several=several)
+        found = decode(self.model, fresh(self.model, features), features, points, several=several)
+        return found, found.logits
 
-    def remember(self, features: Features, found: Found, prompted: Sequence[bool]) -> list[Entry]:
-        """Memories of n objects. prompted: whose masks count as certain: they are remembered black and white."""
+    def remember(self, features: Features, found: Found, certain: Sequence[Tensor | None]) -> list[Entry]:
+        """Memories of n objects. certain: of those that a person drew the mask, which is remembered black and white."""
         model, config = self.model, self.model.config
-        size = [4 * side for side in model.prompt_encoder.mask_input_size]
-        masks = functional.interpolate(found.logits.float(), size, mode="bilinear", align_corners=False)
-        certain = torch.from_numpy(np.array(prompted, bool)).to(masks.device)[:, None, None, None]
-        masks = torch.where(certain, (masks > 0).float(), masks.sigmoid())
+        masks = self._enlarged(found.logits).sigmoid()
+        for mask, logits in zip(masks, certain, strict=True):
+            if logits is not None:
+                mask.copy_(self._enlarged(logits)[0] > 0)
         masks = masks * config.sigmoid_scale_for_mem_enc + config.sigmoid_bias_for_mem_enc
         count = len(masks)
         top = as_map(model, features.top).expand(count, -1, -1, -1)
@@ -128,7 +146,17 @@ class Stream:
             maps = maps + (found.score <= 0)[..., None, None] * hidden[..., None, None]
         return self._entries(maps, positions, found)
 
+    def _enlarged(self, logits: Tensor) -> Tensor:
+        """Logits in the resolution at which masks are remembered; by way of the picture's, as officially."""
+        memory = 4 * self.model.prompt_encoder.mask_input_size[0]
+        out = logits.float()
+        for size, smooth in ((self.model.image_size, False), (memory, True)):
+            if out.shape[-1] != size:
+                out = functional.interpolate(out, (size, size), mode="bilinear", align_corners=False, antialias=smooth)
+        return out
+
     def _entries(self, maps: Tensor, positions: Tensor, found: Found) -> list[Entry]:
+        """positions: (1 or n, c, h, w), of the memory's maps (n, c, h, w)."""
         tokens = maps.to(torch.bfloat16).flatten(2).transpose(1, 2)
         return [Entry(t.clone(), p.clone()) for t, p in zip(tokens, found.pointer.float(), strict=True)]
 
@@ -147,29 +175,43 @@ class Stream:
     def _attend(self, features: Features, banks: Sequence[Bank], frame: int) -> Tensor:
         """The top features in the light of what is remembered: (n, C, h, w). The banks have equal layouts."""
         model, count = self.model, len(banks)
-        memories = [bank.memories(frame, self.memories) for bank in banks]
+        memories = [bank.memories(frame, self.memories, self.labelled) for bank in banks]
         pointers = [bank.pointers(frame, self.pointers) for bank in banks]
         tokens = [
             torch.stack([cast(Tensor, own[at][1].tokens) for own in memories], 1) for at in range(len(memories[0]))
         ]
         times = model.memory_temporal_positional_encoding
-        places = [
-            (self.positions if entry.positions is None else entry.positions) + times[ago - 1, 0]
-            for ago, entry in memories[0]
-        ]
+        places = [self.positions + times[ago - 1, 0] for ago, _ in memories[0]]
         told = 0
         if pointers[0]:
             stacked = torch.stack([torch.stack([pointer for _, pointer in own]) for own in pointers], 1)
-            ago = torch.from_numpy(np.array([ago for ago, _ in pointers[0]], np.float32)).to(self.device)
-            codes = model.temporal_positional_encoding_projection_layer(
-                time_code(ago / self.pointers, model.hidden_dim).to(features.top.dtype)
-            )
+            codes = self._times([ago for ago, _ in pointers[0]], features.top.dtype)
             pieces = model.hidden_dim // model.mem_dim
             tokens.append(stacked.reshape(len(stacked), count, pieces, model.mem_dim).transpose(1, 2).flatten(0, 1))
             places.append(codes.repeat_interleave(pieces, 0))
             told = len(tokens[-1])
-        attended = self.attend(features, torch.cat(tokens).to(features.top.dtype), torch.cat(places)[:, None], told)
+        attended = attend(
+            model.memory_attention,
+            features.top,
+            features.positions,
+            torch.cat(tokens).to(features.top.dtype),
+            torch.cat(places)[:, None],
+            told,
+            self.turns,
+            self.memory_turns,
+        )
         return as_map(model, attended.transpose(0, 1))
+
+    def _times(self, ago: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """What is added to pointers for their age in frames: (n, c)."""
+        model = self.model
+        if not model.config.enable_temporal_pos_encoding_for_object_pointers:
+            return torch.zeros(len(ago), model.mem_dim, dtype=dtype, device=self.device)
+        share = torch.from_numpy(np.array(ago, np.float32)).to(self.device) / self.pointers
+        codes: Tensor = model.temporal_positional_encoding_projection_layer(
+            time_code(share, model.hidden_dim).to(dtype)
+        )
+        return codes
 
 
 def time_code(ago: Tensor, channels: int) -> Tensor:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from common.tracking.contract import Exemplar, Prompt, TrackerCard
 from common.video.contract import Image
 from common.weights.options import DEFAULT, EngineOptions
 
 if TYPE_CHECKING:
-    from common.networks.sam2.build import Sizes
     from common.networks.sam2.stream import Stream
     from common.trackers.masks.sam2_run import Sam2Run
 
@@ -38,20 +37,21 @@ class Sam2Tracker:
     """Any number of masks and boxes, together, with memory of the labelled frames and the last six. A box is tracked as
     the object that fills it. Two runs share nothing but the weights.
 
-    sizes: of the network; None = those of the name. On a GPU it runs in bfloat16 unless single precision is asked for.
+    sizes: `common.networks.sam2.build.Sizes`, None = those of the name. On a GPU it runs in bfloat16 unless single precision is asked for.
     """
 
     licence = "Apache-2.0"
     weights_licence = "Apache-2.0"
     paper = "https://arxiv.org/abs/2408.00714"
-    titles = _TITLES
+    titles: Mapping[str, str] = _TITLES
+    memory_bound = "per object four megabytes and half a megabyte per labelled picture, whatever the length"
 
     def __init__(
         self,
         name: str = "sam2.1-tiny",
         options: EngineOptions = DEFAULT,
         settings: Sam2Settings | None = None,
-        sizes: Sizes | None = None,
+        sizes: Any = None,
     ) -> None:
         self.name, self.options = name, options
         self.settings, self.sizes = settings or Sam2Settings(), sizes
@@ -65,7 +65,7 @@ class Sam2Tracker:
             title=self.titles.get(self.name, self.name),
             geometries=frozenset({"mask", "box"}),
             licence=self.licence,
-            memory_bound="per object four megabytes and half a megabyte per labelled picture, whatever the length",
+            memory_bound=self.memory_bound,
             weights=self.name,
             weights_licence=self.weights_licence,
             paper=self.paper,

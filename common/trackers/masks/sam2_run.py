@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from common.errors import PromptInvalid
 from common.geometry.types import Box, Geometry, Mask
@@ -201,21 +201,15 @@ def _bank(saved: dict[str, Any], device: torch.device) -> Bank:
 
 def _saved_entry(entry: Entry) -> list[Any]:
     """numpy has no bfloat16: its bits are kept as integers."""
-    return [
-        entry.tokens.cpu().view(torch.int16).numpy() if entry.tokens is not None else None,
-        entry.pointer.cpu().numpy(),
-        entry.positions.float().cpu().numpy() if entry.positions is not None else None,
-    ]
+    tokens = None if entry.tokens is None else entry.tokens.cpu()
+    if tokens is not None and tokens.dtype == torch.bfloat16:
+        tokens = tokens.view(torch.int16)
+    return [None if tokens is None else tokens.numpy(), entry.pointer.cpu().numpy()]
 
 
 def _entry(saved: list[Any], device: torch.device) -> Entry:
-    tokens, pointer, positions = saved
-
-    def tensor(array: Any) -> Tensor:
-        return torch.from_numpy(array).to(device)
-
-    return Entry(
-        None if tokens is None else tensor(tokens).view(torch.bfloat16),
-        tensor(pointer),
-        None if positions is None else tensor(positions),
-    )
+    tokens, pointer = (None if array is None else torch.from_numpy(array).to(device) for array in saved)
+    if tokens is not None and tokens.dtype == torch.int16:
+        tokens = tokens.view(torch.bfloat16)
+    assert pointer is not None, "an entry always has its pointer"
+    return Entry(tokens, pointer)
