@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from common.errors import UserError, WeightsInvalid
 from common.weights import store as stores
 from common.weights.entries import Catalogue, Weights, WeightsFile, catalogue
 from common.weights.transfer import Rules
-from tests.apps.cli.conftest import ROOT, Clip, Command, arguments
+from tests.apps.cli.conftest import ROOT, Clip, Command
 from tests.common.weights.web import Site, serving
 
 CONTENT = b"weights" * 1000
@@ -96,21 +95,10 @@ def test_names_are_looked_up_among_trackers_and_weights(run: Run) -> None:
         run(None, "verify", "toy")
 
 
-def test_the_projects_own_models_as_a_process(tmp_path: Path) -> None:
-    environment = os.environ | {"VIDEO_TRACKING_WEIGHTS": str(tmp_path), "VIDEO_TRACKING_OFFLINE": "1"}
-
-    def process(*parts: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            arguments(("models", *parts)),
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-            env=environment,
-        )
-
-    listed = process("list", "--json")
+def test_the_projects_own_models(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIDEO_TRACKING_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("VIDEO_TRACKING_OFFLINE", "1")
+    listed = command("models", "list", "--json")
     assert listed.returncode == 0, listed.stderr
     entries = json.loads(listed.stdout)
     assert {entry["name"] for entry in entries} >= {"correlation", "flow", "lucas-kanade"}
@@ -118,9 +106,9 @@ def test_the_projects_own_models_as_a_process(tmp_path: Path) -> None:
     assert wanted >= set(catalogue().entries)
     for entry in entries:
         assert entry["weights"] is None or entry.get("weights_status", "not here") == "not here"
-    assert "There are no weights in" in process("verify").stdout
+    assert "There are no weights in" in command("models", "verify").stdout
     for name in sorted(wanted)[:1]:
-        refused = process("download", name)
+        refused = command("models", "download", name)
         assert refused.returncode == 2
         assert name in refused.stderr
 

@@ -25,13 +25,13 @@ from tests.apps.cli.conftest import FRAMES, ROOT, Clip, Command, arguments, outp
 
 
 @pytest.fixture(scope="module")
-def tracked(clip: Clip, mask_file: Path, command: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tracked(clip: Clip, mask_file: Path, process: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One job with a box, a mask and two points, from frame 0 to the end."""
     out = tmp_path_factory.mktemp("tracked")
     points = clip.scene.truth(0)[clip.key].points
     assert points is not None
     flags = [part for x, y in points.xy[points.visible][:2] for part in ("--point", f"{x:.1f},{y:.1f}")]
-    done = command("track", clip.video, "--box", clip.box(), "--mask", mask_file, *flags, "--out", out)
+    done = process("track", clip.video, "--box", clip.box(), "--mask", mask_file, *flags, "--out", out)
     assert done.returncode == 0, done.stderr
     return out
 
