@@ -120,7 +120,7 @@ class Desk:
     def _also_look(self, frame: int, end: int, direction: str) -> None:
         if self.lookout is not None and direction != "backward":
             self.lookout.want(frame, end)
-        self._tracking.try_again()
+        self._tracking.lines.try_again()
 
     def _key_changed(self, ident: int, frame: int) -> None:
         line = self._tracking.line(ident)

@@ -22,12 +22,13 @@ from apps.auto_track.discovery import Engines
 from apps.auto_track.engines import Scene
 from apps.auto_track.frames import Frames
 from apps.auto_track.journal import Journal
+from apps.auto_track.lines import Options
 from apps.auto_track.loading import Loader, key_of
 from apps.auto_track.newcomers import Lookout
 from apps.auto_track.resuming import restore
 from apps.auto_track.settings import Settings
 from apps.auto_track.timeline import Timeline
-from apps.auto_track.tracking import Options, Tracking
+from apps.auto_track.tracking import Tracking
 from apps.auto_track.updates import Billed, MetaChanged, Switched, TrackContext, Update
 from common.errors import Interrupted, UserError
 from common.serving.access import Caller
@@ -229,7 +230,7 @@ class Session:
         """Sets the tool's check boxes; for the frames from here on."""
         self.context = self.context.model_copy(update={"by_detection": by_detection, "off_screen": off_screen})
         hide = self.settings.disappear.enabled and off_screen
-        self._tracking.options = replace(self._tracking.options, hide=hide)
+        self._tracking.lines.options = replace(self._tracking.lines.options, hide=hide)
         desk = self._desk
         detector = self._engines.detector() if by_detection and desk.lookout is None else None
         if not by_detection:
@@ -249,14 +250,14 @@ class Session:
         ) as writer:
             self._writer = writer
             self._restore()
-            self._bar.extend(self._tracking.steps_left())
+            self._bar.extend(self._tracking.lines.steps_left())
             asked = False
             try:
                 while not self._stop.is_set():
                     asked = self._apply_all() or asked
                     if asked:
                         self._check_usable()
-                        self._bar.extend(self._tracking.steps_left())
+                        self._bar.extend(self._tracking.lines.steps_left())
                         asked = False
                     if self._one_frame():
                         if time.monotonic() >= self._next_save:
@@ -282,7 +283,7 @@ class Session:
             return True
         if upcoming is None:
             return False
-        self._bill.ahead(lambda: self._tracking.figures_at(upcoming), self._tracking.steps_left)
+        self._bill.ahead(lambda: self._tracking.figures_at(upcoming), self._tracking.lines.steps_left)
         self._tracking.advance()
         return True
 
@@ -290,13 +291,13 @@ class Session:
         lookout = self._desk.lookout
         assert lookout is not None
         self._bill.ahead(lambda: 1, lambda: 1)
-        for found in lookout.look(frame, self._tracking.boxes(frame), self.warn):
+        for found in lookout.look(frame, self._tracking.lines.boxes(frame), self.warn):
             key = key_of([found.seed], adopted=True)
             line = Timeline(found.object_id, self._scene.video.frames)
             change = line.asked(frame, lookout.end - frame, "forward", {frame: key})
             self._tracking.change(found.object_id, change, {frame: [found.seed]})
             self._send(frame, found.object_id, [found.figure], 0, self._tracking.version)
-            self._bar.extend(self._tracking.steps_left())
+            self._bar.extend(self._tracking.lines.steps_left())
         self._bill.given(1)
         self._bill.stored(1, 1)
 
@@ -334,11 +335,11 @@ class Session:
                 self._desk.apply(update)
 
     def _check_usable(self) -> None:
-        missing = self._tracking.unusable()
+        missing = self._tracking.lines.unusable()
         looking = self._desk.lookout is not None and self._desk.lookout.next is not None
         if (
             not self._gave
-            and self._tracking.steps_left() == 0
+            and self._tracking.lines.steps_left() == 0
             and not looking
             and (missing or not self._tracking.object_ids)
         ):

@@ -6,29 +6,27 @@ Owned by one thread. It knows timelines, runs and frames; requests, queues, prog
 from __future__ import annotations
 
 import logging
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from apps.auto_track import messages
 from apps.auto_track.engines import Engine, EngineFailed, Scene, Sighting, Start
 from apps.auto_track.journal import Journal, SavedLeg
 from apps.auto_track.legs import Leg, figure_key, parsed_key
+from apps.auto_track.lines import Line, Lines, Options, Strand
 from apps.auto_track.loading import Loader, Seed
 from apps.auto_track.output import figures_of, fused, read_row, write_row
 from apps.auto_track.timeline import Change, Slot, Timeline, Tracklet
 from common.errors import EngineUnavailable, FrameUnreadable, PromptInvalid
 from common.geometry.measures import bounds
 from common.geometry.shapes import Value, to_geometry
-from common.geometry.types import Box
 from common.supervisely_io.records import NewFigure
 from common.tracking.plan import MAX_EXEMPLARS
 
 log = logging.getLogger(__name__)
 
 _MOST_PARKED = 8
-_MOST_TRIES = 2
 _ROWS_AT_ONCE = 64
 _AWAY_S = 0.32
 _BEFORE = 5
@@ -46,52 +44,15 @@ class Outbox(Protocol):
     def warn(self, message: str) -> None: ...
 
 
-@dataclass(frozen=True)
-class Options:
-    """What a session was asked for and how it is set."""
-
-    track_id: str
-    engine_of: Callable[[str], Engine | None]
-    hide: bool = True
-    two_sided: bool = True
-
-
-@dataclass
-class _Line:
-    """One object. pending: frames of a tracklet whose figures are not all final yet."""
-
-    timeline: Timeline
-    seeds: dict[int, list[Seed]]
-    pending: dict[Slot, dict[int, tuple[int, dict[int, Sighting]]]] = field(default_factory=dict)
-    away: int = 0
-    box: tuple[int, Box] | None = None
-
-
-@dataclass(frozen=True)
-class _Strand:
-    """A tracklet's figures of one kind. next: the first frame that is wanted of it."""
-
-    object_id: int
-    tracklet: Tracklet
-    kind: str
-    next: int
-
-    @property
-    def name(self) -> tuple[int, Slot, str, str]:
-        return self.object_id, self.tracklet.slot, self.tracklet.key.digest, self.kind
-
-
 class Tracking:
     """All objects of one session."""
 
     def __init__(self, options: Options, scene: Scene, loader: Loader, outbox: Outbox, journal: Journal) -> None:
-        self.options, self.scene, self.loader = options, scene, loader
+        self.scene, self.loader = scene, loader
+        self.lines = Lines(options)
         self._outbox, self._journal = outbox, journal
         self.version = 1
-        self._lines: dict[int, _Line] = {}
         self._legs: list[Leg] = []
-        self._failed: set[tuple[int, Slot, str, str]] = set()
-        self._tries: Counter[tuple[int, Slot, str, str]] = Counter()
         self._rows: list[tuple[int, int, int, bytes]] = []
         self._clock = 0
         self._saved_legs: Sequence[SavedLeg] = ()
@@ -100,24 +61,23 @@ class Tracking:
 
     @property
     def object_ids(self) -> list[int]:
-        return list(self._lines)
+        return list(self.lines.by_object)
 
     def line(self, object_id: int) -> Timeline | None:
-        found = self._lines.get(object_id)
+        found = self.lines.by_object.get(object_id)
         return None if found is None else found.timeline
 
     def seeds(self, object_id: int) -> Mapping[int, list[Seed]]:
-        found = self._lines.get(object_id)
+        found = self.lines.by_object.get(object_id)
         return {} if found is None else found.seeds
 
     def change(self, object_id: int, change: Change, seeds: Mapping[int, list[Seed]]) -> None:
         """The timeline becomes this. Predictions that it makes wrong are not written any more, from this moment."""
         self.version += 1
-        line = self._lines.setdefault(object_id, _Line(change.timeline, dict(seeds)))
+        line = self.lines.by_object.setdefault(object_id, Line(change.timeline, dict(seeds)))
         before = line.timeline
         line.timeline, line.seeds = change.timeline, dict(seeds)
-        self._failed = {name for name in self._failed if name[0] != object_id}
-        self._tries = Counter({name: n for name, n in self._tries.items() if name[0] != object_id})
+        self.lines.try_again(object_id)
         good = {t.slot: t.key.digest for t in change.timeline.tracklets()}
         was = {t.slot: t.key.digest for t in before.tracklets()}
         line.pending = {slot: rows for slot, rows in line.pending.items() if good.get(slot) == was.get(slot)}
@@ -125,39 +85,14 @@ class Tracking:
             self._outbox.protect(object_id, frames, self.version)
         for frames in change.clear:
             self._outbox.clear(object_id, frames, self.version)
-        self._legs = [leg for leg in self._legs if any(self._follows(leg, ident) for ident in leg.members)]
+        self._legs = [leg for leg in self._legs if any(self.lines.follows(leg, ident) for ident in leg.members)]
 
     def forget(self, object_id: int) -> None:
         """The object is gone."""
-        if object_id in self._lines:
+        if object_id in self.lines.by_object:
             self.version += 1
-            del self._lines[object_id]
+            del self.lines.by_object[object_id]
             self._outbox.protect(object_id, (0, self.scene.video.frames), self.version)
-
-    def try_again(self) -> None:
-        """What failed may be tried again."""
-        self._failed.clear()
-        self._tries.clear()
-
-    def steps_left(self) -> int:
-        """Figures that will still be predicted."""
-        left = 0
-        for strand in self._strands():
-            left += (abs(strand.tracklet.end - strand.next) + 1) * self._width(strand)
-        return left
-
-    def _width(self, strand: _Strand) -> int:
-        """Figures of a strand on every frame."""
-        seeds = self._lines[strand.object_id].seeds[strand.tracklet.slot.start]
-        return sum(self._kind(seed) == strand.kind for seed in seeds)
-
-    def boxes(self, frame: int) -> list[tuple[int, Box]]:
-        """Where the objects are on a frame or were a moment ago, and what people drew there; (object, box)."""
-        near = [(i, line.box[1]) for i, line in self._lines.items() if line.box and abs(line.box[0] - frame) <= 2]
-        drawn = [
-            (i, bounds(to_geometry(s.value))) for i, line in self._lines.items() for s in line.seeds.get(frame, ())
-        ]
-        return near + [(ident, box) for ident, box in drawn if box is not None]
 
     # --- one frame -----------------------------------------------------------------------------------------------------
 
@@ -168,7 +103,7 @@ class Tracking:
 
     def figures_at(self, upcoming: tuple[int, int]) -> int:
         """How many figures are looked for on the frame of `next_frame`."""
-        return sum(self._width(s) for step, frame, s in self._waiting() if (step, frame) == upcoming)
+        return sum(self.lines.width(s) for step, frame, s in self._waiting() if (step, frame) == upcoming)
 
     def advance(self) -> None:
         """The next frame of every run that is there. Raises `Interrupted` when the work should end."""
@@ -176,8 +111,8 @@ class Tracking:
         if not waiting:
             return
         step, frame = min(((step, frame) for step, frame, _ in waiting), key=_order)
-        groups: dict[tuple[Slot, str], list[_Strand]] = defaultdict(list)
-        legs: dict[int, tuple[Leg, list[_Strand]]] = {}
+        groups: dict[tuple[Slot, str], list[Strand]] = defaultdict(list)
+        legs: dict[int, tuple[Leg, list[Strand]]] = {}
         for way, at, strand in waiting:
             if (way, at) != (step, frame):
                 continue
@@ -194,7 +129,7 @@ class Tracking:
                 self._run(leg, strands)
         self._park()
 
-    def _run(self, leg: Leg, strands: Sequence[_Strand]) -> None:
+    def _run(self, leg: Leg, strands: Sequence[Strand]) -> None:
         until = max((s.tracklet.end for s in strands), key=lambda end: end * leg.slot.step)
         self._clock += 1
         leg.used = self._clock
@@ -219,66 +154,33 @@ class Tracking:
         for at, version, sightings in final:
             self._collect(leg, at, version, sightings)
 
-    def _drop(self, leg: Leg, strands: Iterable[_Strand], for_good: bool = False) -> bool:
+    def _drop(self, leg: Leg, strands: Iterable[Strand], for_good: bool = False) -> bool:
         """The leg is no good any more. True when its strands will not be tried again by themselves. That an engine failed
         says nothing about its objects: nothing is written or cleared, and their frames stay to be done."""
         if leg in self._legs:
             self._legs.remove(leg)
         given_up = False
         for strand in strands:
-            self._tries[strand.name] += 1
-            if for_good or self._tries[strand.name] >= _MOST_TRIES:
-                self._failed.add(strand.name)
+            if self.lines.failed_once_more(strand, for_good):
                 given_up = True
                 self._catch_up(strand)
         return given_up
 
-    def _catch_up(self, strand: _Strand) -> None:
+    def _catch_up(self, strand: Strand) -> None:
         """An object's other figures do not wait for one that failed."""
-        line = self._lines[strand.object_id]
+        line = self.lines.by_object[strand.object_id]
         slot = strand.tracklet.slot
         todo = {t.slot: (t, wanted) for t, wanted in line.timeline.todo()}
-        seeds = line.seeds[slot.start]
-        others = [
-            s for s in seeds if (strand.object_id, slot, strand.tracklet.key.digest, self._kind(s)) not in self._failed
-        ]
+        others = self.lines.expected(strand.object_id, strand.tracklet)
         if others and slot in todo and slot in line.pending:
             self._emit(strand.object_id, line, *todo[slot])
 
     # --- which runs there are ------------------------------------------------------------------------------------------
 
-    def _kind(self, seed: Seed) -> str:
-        """A Smart Tool mask whose clicks cannot be followed is a mask like any other."""
-        if seed.kind == "smarttool" and self.options.engine_of("smarttool") is None:
-            return "bitmap"
-        return seed.kind
-
-    def _strands(self) -> list[_Strand]:
-        found = []
-        for object_id, line in self._lines.items():
-            for tracklet, frame in line.timeline.todo():
-                if tracklet.slot.step < 0 and tracklet.facing is not None and not self.options.two_sided:
-                    continue
-                for kind in {self._kind(seed) for seed in line.seeds.get(tracklet.slot.start, ())}:
-                    strand = _Strand(object_id, tracklet, kind, frame)
-                    if strand.name not in self._failed and self.options.engine_of(kind) is not None:
-                        found.append(strand)
-        return found
-
-    def unusable(self) -> set[str]:
-        """Kinds of figures that should be tracked and that no engine is chosen for."""
-        kinds = {
-            self._kind(seed)
-            for line in self._lines.values()
-            for tracklet, _ in line.timeline.todo()
-            for seed in line.seeds.get(tracklet.slot.start, ())
-        }
-        return {kind for kind in kinds if self.options.engine_of(kind) is None}
-
-    def _waiting(self) -> list[tuple[int, int, _Strand]]:
+    def _waiting(self) -> list[tuple[int, int, Strand]]:
         """(step, next frame to look at, strand); a run that must begin anew looks at frames that are finished already."""
         found = []
-        for strand in self._strands():
+        for strand in self.lines.strands():
             leg = self._leg_of(strand)
             slot = strand.tracklet.slot
             frame = slot.start + slot.step if leg is None else leg.next
@@ -286,17 +188,10 @@ class Tracking:
                 found.append((slot.step, frame, strand))
         return found
 
-    def _follows(self, leg: Leg, object_id: int) -> bool:
-        line = self._lines.get(object_id)
-        if line is None:
-            return False
-        key = line.timeline.keys.get(leg.slot.start)
-        return key is not None and key.digest == leg.members[object_id]
-
-    def _leg_of(self, strand: _Strand) -> Leg | None:
+    def _leg_of(self, strand: Strand) -> Leg | None:
         slot = strand.tracklet.slot
         wanted = strand.next
-        pending = self._lines[strand.object_id].pending.get(slot, {})
+        pending = self.lines.by_object[strand.object_id].pending.get(slot, {})
         for leg in self._legs:
             if leg.slot != slot or leg.kind != strand.kind or leg.ended:
                 continue
@@ -308,9 +203,9 @@ class Tracking:
                 return leg
         return None
 
-    def _begin(self, slot: Slot, kind: str, strands: Sequence[_Strand]) -> list[Leg]:
+    def _begin(self, slot: Slot, kind: str, strands: Sequence[Strand]) -> list[Leg]:
         """Runs for strands that have none: one for all of them, or one for each when what one drew cannot be tracked."""
-        engine = self.options.engine_of(kind)
+        engine = self.lines.options.engine_of(kind)
         assert engine is not None
         restored = self._restore(engine, slot, kind, strands)
         if restored is not None:
@@ -323,17 +218,16 @@ class Tracking:
             if len(strands) > 1:
                 return [leg for strand in strands for leg in self._begin(slot, kind, [strand])]
             self._outbox.warn(messages.cannot_start(members, slot.start, str(error)))
-            self._failed.add(strands[0].name)
+            self.lines.give_up(strands[0])
             return []
         except FrameUnreadable as error:
             self._outbox.warn(messages.cannot_start(members, slot.start, str(error)))
-            self._failed.update(s.name for s in strands)
+            for strand in strands:
+                self.lines.give_up(strand)
             return []
         except EngineFailed as error:
             for strand in strands:
-                self._tries[strand.name] += 1
-                if self._tries[strand.name] >= _MOST_TRIES:
-                    self._failed.add(strand.name)
+                if self.lines.failed_once_more(strand):
                     frames = strand.tracklet.frames
                     self._outbox.warn(messages.engine_failed(kind, frames, str(error)))
             return []
@@ -341,9 +235,14 @@ class Tracking:
         return [leg]
 
     def _start(self, slot: Slot, kind: str, object_ids: Sequence[int], engine: Engine) -> Start:
-        values = self._values(object_ids, slot.start, kind)
+        values = self.lines.values(object_ids, slot.start, kind)
         elsewhere = sorted(
-            {frame for ident in object_ids for frame in self._lines[ident].timeline.keys if frame != slot.start},
+            {
+                frame
+                for ident in object_ids
+                for frame in self.lines.by_object[ident].timeline.keys
+                if frame != slot.start
+            },
             key=lambda frame: (abs(frame - slot.start), frame),
         )[:MAX_EXEMPLARS]
         before: list[tuple[int, Mapping[str, Value]]] = []
@@ -351,33 +250,18 @@ class Tracking:
             ends = (slot.start - slot.step, slot.start - _BEFORE * slot.step)
             known = self.loader.predictions(object_ids, (max(0, min(ends)), max(ends)))
             frames = sorted({f for seeds in known.values() for f in seeds}, key=lambda f: abs(f - slot.start))
-            before = [(f, self._values(object_ids, f, kind, known)) for f in frames]
-        others = [(f, self._values(object_ids, f, kind)) for f in elsewhere]
+            before = [(f, self.lines.values(object_ids, f, kind, known)) for f in frames]
+        others = [(f, self.lines.values(object_ids, f, kind)) for f in elsewhere]
         extra = {
             figure_key(ident, number): seed.meta
             for ident in object_ids
-            for number, seed in enumerate(self._lines[ident].seeds.get(slot.start, ()))
+            for number, seed in enumerate(self.lines.by_object[ident].seeds.get(slot.start, ()))
         }
         return Start(slot.start, slot.step, values, [(f, v) for f, v in others if v], before, extra)
 
-    def _values(
-        self,
-        object_ids: Sequence[int],
-        frame: int,
-        kind: str,
-        seeds: Mapping[int, Mapping[int, list[Seed]]] | None = None,
-    ) -> dict[str, Value]:
-        found: dict[str, Value] = {}
-        for ident in object_ids:
-            by_frame = self._lines[ident].seeds if seeds is None else seeds.get(ident, {})
-            for number, seed in enumerate(by_frame.get(frame, ())):
-                if self._kind(seed) == kind:
-                    found[figure_key(ident, number)] = seed.value
-        return found
-
     def _park(self) -> None:
         """Runs with nothing to do stay for a while, because "continue" goes on with their memory; a few at a time."""
-        busy = {id(leg) for strand in self._strands() if (leg := self._leg_of(strand)) is not None}
+        busy = {id(leg) for strand in self.lines.strands() if (leg := self._leg_of(strand)) is not None}
         idle = sorted((leg for leg in self._legs if id(leg) not in busy), key=lambda leg: -leg.used)
         gone = {id(leg) for leg in idle if leg.ended} | {id(leg) for leg in idle[_MOST_PARKED:]}
         if gone:
@@ -391,9 +275,9 @@ class Tracking:
             object_id, number = parsed_key(key)
             by_object[object_id][number] = sighting
         for object_id, seen in by_object.items():
-            if not self._follows(leg, object_id):
+            if not self.lines.follows(leg, object_id):
                 continue
-            line = self._lines[object_id]
+            line = self.lines.by_object[object_id]
             todo = {t.slot: (t, wanted) for t, wanted in line.timeline.todo()}
             if leg.slot not in todo:
                 continue
@@ -406,16 +290,11 @@ class Tracking:
             have.update(seen)
             self._emit(object_id, line, tracklet, wanted)
 
-    def _emit(self, object_id: int, line: _Line, tracklet: Tracklet, frame: int) -> None:
+    def _emit(self, object_id: int, line: Line, tracklet: Tracklet, frame: int) -> None:
         """Gives out the frames of a tracklet whose figures are all there, in order."""
         slot = tracklet.slot
         pending = line.pending[slot]
-        wanted = {
-            number
-            for number, seed in enumerate(line.seeds[slot.start])
-            if self.options.engine_of(self._kind(seed)) is not None
-            and (object_id, slot, tracklet.key.digest, self._kind(seed)) not in self._failed
-        }
+        wanted = self.lines.expected(object_id, tracklet)
         while frame in pending and wanted <= pending[frame][1].keys():
             version, seen = pending.pop(frame)
             self._give(object_id, line, tracklet, frame, version, seen)
@@ -425,7 +304,7 @@ class Tracking:
             del line.pending[slot]
 
     def _give(
-        self, object_id: int, line: _Line, tracklet: Tracklet, frame: int, version: int, seen: dict[int, Sighting]
+        self, object_id: int, line: Line, tracklet: Tracklet, frame: int, version: int, seen: dict[int, Sighting]
     ) -> None:
         slot, together = tracklet.slot, seen
         seeds = line.seeds[slot.start]
@@ -435,12 +314,14 @@ class Tracking:
                 self.flush_rows()
         elif tracklet.facing is not None:
             self.flush_rows()
-            ahead = read_row(self._journal.row(self.options.track_id, object_id, tracklet.facing, frame))
+            ahead = read_row(self._journal.row(self.lines.options.track_id, object_id, tracklet.facing, frame))
             position = (frame - tracklet.facing) / (slot.start - tracklet.facing)
             together = dict(fused(ahead, seen, {n: seed.value for n, seed in enumerate(seeds)}, position))
         size = (self.scene.video.width, self.scene.video.height)
         sources = {number: seed.figure_id for number, seed in enumerate(seeds) if seed.figure_id}
-        figures = figures_of(together, object_id, frame, self.options.track_id, size, sources, self.options.hide)
+        figures = figures_of(
+            together, object_id, frame, self.lines.options.track_id, size, sources, self.lines.options.hide
+        )
         self._outbox.put(frame, object_id, figures, len(seen), version)
         self._notice(object_id, line, frame, bool(figures))
         values = [s.value for s in together.values() if s.value is not None]
@@ -448,7 +329,7 @@ class Tracking:
         if boxes:
             line.box = (frame, boxes[0])
 
-    def _notice(self, object_id: int, line: _Line, frame: int, there: bool) -> None:
+    def _notice(self, object_id: int, line: Line, frame: int, there: bool) -> None:
         """Tells the labeler, once, when an object stays away."""
         line.away = 0 if there else line.away + 1
         fps = self.scene.video.fps or 25.0
@@ -459,12 +340,12 @@ class Tracking:
 
     def flush_rows(self) -> None:
         if self._rows:
-            self._journal.put_rows(self.options.track_id, self._rows)
+            self._journal.put_rows(self.lines.options.track_id, self._rows)
             self._rows = []
 
     def state(self) -> dict[str, Any]:
         """What the server does not know, for `Timeline.restored`."""
-        return {"lines": {str(ident): line.timeline.to_json() for ident, line in self._lines.items()}}
+        return {"lines": {str(ident): line.timeline.to_json() for ident, line in self.lines.by_object.items()}}
 
     def snapshots(self) -> list[SavedLeg]:
         """Engine memory. What is not final is seen again, so it need not be saved."""
@@ -475,7 +356,7 @@ class Tracking:
         """Runs saved before; those that still fit are gone on with when their turn comes."""
         self._saved_legs = legs
 
-    def _restore(self, engine: Engine, slot: Slot, kind: str, strands: Sequence[_Strand]) -> Leg | None:
+    def _restore(self, engine: Engine, slot: Slot, kind: str, strands: Sequence[Strand]) -> Leg | None:
         by_object = {s.object_id: s for s in strands}
         for saved in self._saved_legs:
             facts = saved.facts
@@ -483,8 +364,8 @@ class Tracking:
                 continue
             members = {int(ident): str(digest) for ident, digest in facts["members"].items()}
             if not by_object.keys() <= members.keys() or not all(
-                i in self._lines
-                and (key := self._lines[i].timeline.keys.get(slot.start)) is not None
+                i in self.lines.by_object
+                and (key := self.lines.by_object[i].timeline.keys.get(slot.start)) is not None
                 and key.digest == digest
                 for i, digest in members.items()
             ):
