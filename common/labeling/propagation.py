@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.trackers.boxes import flow
-from common.tracking.snapshot import Tree
 from common.video.contract import Image
 
 Float = NDArray[np.float32]
@@ -19,10 +18,11 @@ _KEEP = 0.7
 class Carrier:
     """Knows one frame, and boxes on it; `follow` takes them to the next one. Memory: a grey picture of 640 pixels."""
 
-    def __init__(self, boxes: Float) -> None:
+    def __init__(self, boxes: Float, grey: flow.Grey | None = None) -> None:
+        """grey: of a carrier that stopped on the frame that the boxes are on."""
         self.boxes: Float = np.asarray(boxes, np.float32).reshape(-1, 4)
         self.trust: Float = np.ones(len(self.boxes), np.float32)
-        self._grey: flow.Grey | None = None
+        self.grey: flow.Grey | None = grey
 
     def set(self, boxes: Float, trust: Float | None = None) -> None:
         """Other boxes, on the frame that was followed last."""
@@ -33,7 +33,7 @@ class Carrier:
         """The next frame. `boxes` move with what is in them, or with the camera where that cannot be told; `trust` (n,),
         0..1, is the share of points that agreed, over all frames since the boxes were set."""
         grey = flow.shrink(image)
-        before, self._grey = self._grey, grey
+        before, self.grey = self.grey, grey
         if before is None or before.shape != grey.shape:
             self.trust = self.trust * np.float32(before is None)
             return
@@ -54,13 +54,3 @@ class Carrier:
             agreed.append(min(1.0, 0.35 + motion.trust) if sure else _KEEP)
         self.boxes = np.array(moved, np.float32).reshape(-1, 4)
         self.trust = self.trust * np.array(agreed, np.float32)
-
-    def tree(self) -> Tree:
-        """For a snapshot."""
-        return {"boxes": self.boxes, "trust": self.trust, "grey": self._grey}
-
-    @classmethod
-    def from_tree(cls, tree: Tree) -> Carrier:
-        made = cls(tree["boxes"])
-        made.trust, made._grey = tree["trust"], tree["grey"]
-        return made

@@ -29,6 +29,8 @@ _UNSURE = 0.45
 """Carried boxes that were not found again begin no object."""
 _CARRIED = 0.12
 """Boxes that score less are not carried on."""
+_ROOM = 64
+"""Boxes that a snapshot has room for, and as many again where there are more."""
 _GIVEN = 0.25
 """Boxes that score less are not given out."""
 
@@ -95,21 +97,24 @@ class VideoDetector:
         inner = self._detector.state()
         if inner is None:
             return None
-        last = (self._last.xyxy, self._last.scores, self._last.classes)
-        return pack(
-            {"every": self._every, "next": self._next, "last": last, "carrier": self._carrier.tree(), "inner": inner}
-        )
+        count = len(self._last)
+        room = -(-max(count, 1) // _ROOM) * _ROOM  # a size that hardly ever changes
+        boxes = np.zeros((room, 6), np.float32)
+        boxes[:count, :4], boxes[:count, 4], boxes[:count, 5] = self._last.xyxy, self._last.scores, self._last.classes
+        head = np.array([self._every, self._next, count], np.int64)
+        return pack({"head": head, "boxes": boxes, "grey": self._carrier.grey, "inner": inner})
 
     def restore(self, state: bytes) -> None:
         """See `Resumable`."""
         tree = unpack(state)
-        if not isinstance(tree, dict) or tree.get("every") != self._every:
+        if not isinstance(tree, dict) or "head" not in tree or int(tree["head"][0]) != self._every:
             raise ValueError("not a snapshot of the labeling assistant's detector")
         assert isinstance(self._detector, Resumable)
         self._detector.restore(tree["inner"])
-        self._next = tree["next"]
-        self._last = Detections(*tree["last"])
-        self._carrier = Carrier.from_tree(tree["carrier"])
+        self._next, count = int(tree["head"][1]), int(tree["head"][2])
+        boxes = tree["boxes"][:count]
+        self._last = Detections(boxes[:, :4], boxes[:, 4], boxes[:, 5].astype(np.int64))
+        self._carrier = Carrier(self._last.xyxy, tree["grey"])
 
     def _one(self, number: int, image: Image) -> Detections:
         looks = number % self._every == 0 or self._next == 0

@@ -1,0 +1,75 @@
+"""Rates of finds against labels: hand-made cases, and what must hold for any."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.detection.contract import Detections
+from common.labeling import counting
+from common.labeling.counting import Hits, Truth
+
+BOXES = np.array([[0, 0, 10, 10], [50, 50, 70, 70], [100, 0, 120, 30]], np.float32)
+
+
+def truth(n: int = 3, ignore: list[list[float]] | None = None) -> Truth:
+    return Truth(BOXES[:n], np.zeros(n, np.int64), np.array(ignore or [], np.float32).reshape(-1, 4))
+
+
+def found(boxes, scores, classes=None) -> Detections:
+    return Detections(np.array(boxes, np.float32).reshape(-1, 4), scores, classes or [0] * len(scores))
+
+
+FAR = [200, 200, 220, 220]
+CASES = {
+    "all found": (found(BOXES, [0.9, 0.8, 0.7]), truth(), 1.0, 1.0, 1.0),
+    "one missed": (found(BOXES[:2], [0.9, 0.8]), truth(), 0.8, 1.0, 2 / 3),
+    "a sure false alarm": (found([FAR, *BOXES], [0.95, 0.9, 0.8, 0.7]), truth(), 6 / 7, 0.75, 1.0),
+    "a doubtful false alarm": (found([*BOXES, FAR], [0.9, 0.8, 0.7, 0.2]), truth(), 1.0, 1.0, 1.0),
+    "twice the same": (found([BOXES[0], BOXES[0]], [0.9, 0.8]), truth(1), 1.0, 1.0, 1.0),
+    "on what is ignored": (found([BOXES[0], FAR], [0.5, 0.9]), truth(1, [FAR]), 1.0, 1.0, 1.0),
+    "another class": (found(BOXES, [0.9, 0.8, 0.7], [1, 1, 1]), truth(), 0.0, 0.0, 0.0),
+    "nothing": (Detections(), truth(), 0.0, 0.0, 0.0),
+}
+
+
+@pytest.mark.parametrize(("seen", "real", "f1", "precision", "recall"), CASES.values(), ids=CASES)
+def test_rates(seen, real, f1, precision, recall):
+    rates = counting.best([counting.hits(seen, real, 0)])
+    assert (rates.f1, rates.precision, rates.recall) == pytest.approx((f1, precision, recall))
+    assert rates.wanted == len(real.boxes)
+
+
+def test_the_threshold_lies_between_hits_and_false_alarms():
+    parts = [counting.hits(found([*BOXES, FAR], [0.8, 0.75, 0.7, 0.3]), truth(), 0)]
+    assert 0.3 < counting.best(parts).threshold <= 0.7
+    low = [counting.hits(found([*BOXES, FAR], [0.3, 0.28, 0.26, 0.05]), truth(), 0)]
+    assert 0.05 < counting.best(low).threshold <= 0.26
+
+
+many = st.lists(st.tuples(st.floats(0.01, 0.99), st.booleans()), min_size=1, max_size=30)
+
+
+@settings(max_examples=60, deadline=None)
+@given(many, st.integers(0, 10))
+def test_no_threshold_is_better_than_the_best(rows, more):
+    scores, hit = np.array([s for s, _ in rows]), np.array([h for _, h in rows])
+    order = np.argsort(-scores, kind="stable")
+    parts = [Hits(scores[order], hit[order], int(hit.sum()) + more)]
+    chosen = counting.best(parts)
+    everywhere = [counting.at(parts, threshold).f1 for threshold in np.linspace(0.02, 0.98, 40)]
+    assert chosen.f1 >= max(everywhere) - 0.011
+    assert 0 <= chosen.ap <= 1 and 0 < chosen.threshold < 1
+    low, high = counting.interval(parts, chosen.threshold)
+    assert 0 <= low <= high <= 1
+
+
+def test_more_measurements_are_surer():
+    def width(n: int) -> float:
+        hit = np.arange(n) % 4 > 0
+        low, high = counting.interval([Hits(np.full(n, 0.9), hit, n)], 0.5)
+        return high - low
+
+    assert width(8) > width(40) > width(400) > 0
