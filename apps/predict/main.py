@@ -195,7 +195,7 @@ def _add_parameters(app: FastAPI) -> None:
     async def preview(call: Call, service: Predict) -> Response:
         made = await run_in_threadpool(service.preview, call)
         told = {"x-objects": str(made.objects), "x-frames": str(made.frames)}
-        return Response(made.clip, media_type="video/mp4", headers=told)
+        return Response(made.clip, media_type=made.mime, headers=told)
 
 
 def _add_choices(app: FastAPI) -> None:

@@ -17,6 +17,7 @@ from common.geometry.shapes import Polygon, to_geometry
 from common.geometry.supervisely import from_json, known_type
 from common.geometry.types import Mask, OrientedBox
 from common.serving.access import Caller
+from common.supervisely_io.images import ImageRecord
 from common.supervisely_io.records import VideoRecord
 from common.video.contract import Image
 
@@ -40,7 +41,6 @@ class ConnectedDetector:
         self._address, self._caller, self._video = Address(task_id=session_id), caller, video
         self._settings, self._stop, self._every = dict(settings), stop, every
         self.card = connected_card(session_id, caller)
-        self._number = {name: n for n, name in enumerate(self.card.classes)}
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
         raise EngineUnavailable("A connected detector is asked for frames of a video, not for pictures.")
@@ -65,33 +65,72 @@ class ConnectedDetector:
         missing = [number for number in numbers if number not in by_frame]
         if missing:
             raise EngineUnavailable(f"The connected detector answered nothing for frame {missing[0]}.")
-        return [self._read(by_frame[number]) for number in numbers]
+        size = (self._video.width, self._video.height)
+        return [read(by_frame[number], self.card, size) for number in numbers]
 
-    def _read(self, entry: Mapping[str, Any]) -> Detections:
-        annotation = entry.get("annotation", entry)
-        rows: list[tuple[Any, float, int]] = []
-        for label in annotation.get("objects") or ():
-            name = str(label.get("classTitle") or "")
-            if name not in self._number:
-                continue
+
+class ConnectedImages:
+    """A detector app that runs, asked for images of the server by id."""
+
+    def __init__(self, session_id: int, caller: Caller, settings: Mapping[str, Any]) -> None:
+        self._address, self._caller, self._settings = Address(task_id=session_id), caller, dict(settings)
+        self.card = connected_card(session_id, caller)
+
+    def detect_images(self, images: Sequence[ImageRecord], stop: threading.Event) -> list[Detections | None]:
+        """One for each image; None for one that the app cannot read, while it can read others. Raises `EngineUnavailable`
+        when the app does not answer, `Interrupted`."""
+        try:
+            return [*self._asked(images, stop)]
+        except EngineUnavailable:
+            if len(images) < 2:
+                raise
+        found: list[Detections | None] = []
+        failures = []
+        for one in images:
             try:
-                value = from_json(str(label["geometryType"]), label, self._video.width, self._video.height)
-            except (PromptInvalid, KeyError):
-                continue  # a shape that this suite does not know
-            geometry = value
-            if self.card.finds == "mask" and isinstance(value, Polygon):
-                geometry = _filled(value, self._video.width, self._video.height)
-            box = bounds(geometry if isinstance(geometry, Mask) else to_geometry(value))
-            if box is not None:
-                rows.append(((geometry, box), _score(label), self._number[name]))
-        xyxy = np.array([box.xyxy for (_, box), *_ in rows], np.float32).reshape(-1, 4)
-        scores, classes = np.array([r[1] for r in rows], np.float32), np.array([r[2] for r in rows], np.int64)
-        masks = oriented = None
-        if self.card.finds == "mask":
-            masks = tuple(g if isinstance(g, Mask) else _boxed(b, self._video) for (g, b), *_ in rows)
-        if self.card.finds == "oriented_box":
-            oriented = np.array([_turned(g, b) for (g, b), *_ in rows], np.float32).reshape(-1, 5)
-        return Detections(xyxy, scores, classes, masks, None, oriented)
+                found += self._asked([one], stop)
+            except EngineUnavailable as error:
+                failures.append(error)
+                found.append(None)
+        if len(failures) == len(images):
+            raise failures[0]
+        return found
+
+    def _asked(self, images: Sequence[ImageRecord], stop: threading.Event) -> list[Detections]:
+        state = {"batch_ids": [one.id for one in images], "batch_size": len(images), "settings": self._settings}
+        entries = _ask(self._address, self._caller, "inference_batch_ids", state, stop)
+        if not isinstance(entries, list) or len(entries) != len(images):
+            raise EngineUnavailable("The connected detector did not answer one annotation for each image.")
+        return [read(entry, self.card, (one.width, one.height)) for one, entry in zip(images, entries, strict=True)]
+
+
+def read(entry: Mapping[str, Any], card: DetectorCard, size: tuple[int, int]) -> Detections:
+    """What a detector app answered for one picture. size: its width and height."""
+    number = {name: n for n, name in enumerate(card.classes)}
+    annotation = entry.get("annotation", entry)
+    rows: list[tuple[Any, float, int]] = []
+    for label in annotation.get("objects") or ():
+        name = str(label.get("classTitle") or "")
+        if name not in number:
+            continue
+        try:
+            value = from_json(str(label["geometryType"]), label, *size)
+        except (PromptInvalid, KeyError):
+            continue  # a shape that this suite does not know
+        geometry = value
+        if card.finds == "mask" and isinstance(value, Polygon):
+            geometry = _filled(value, *size)
+        box = bounds(geometry if isinstance(geometry, Mask) else to_geometry(value))
+        if box is not None:
+            rows.append(((geometry, box), _score(label), number[name]))
+    xyxy = np.array([box.xyxy for (_, box), *_ in rows], np.float32).reshape(-1, 4)
+    scores, classes = np.array([r[1] for r in rows], np.float32), np.array([r[2] for r in rows], np.int64)
+    masks = oriented = None
+    if card.finds == "mask":
+        masks = tuple(g if isinstance(g, Mask) else _boxed(b, size) for (g, b), *_ in rows)
+    if card.finds == "oriented_box":
+        oriented = np.array([_turned(g, b) for (g, b), *_ in rows], np.float32).reshape(-1, 5)
+    return Detections(xyxy, scores, classes, masks, None, oriented)
 
 
 def connected_card(session_id: int, caller: Caller) -> DetectorCard:
@@ -133,9 +172,9 @@ def _filled(polygon: Polygon, width: int, height: int) -> Mask:
     return fill(polygon, width, height)
 
 
-def _boxed(box: Any, video: VideoRecord) -> Mask:
-    full = np.zeros((video.height, video.width), bool)
-    x1, y1, x2, y2 = np.clip(box.xyxy.round().astype(int), 0, (video.width, video.height) * 2)
+def _boxed(box: Any, size: tuple[int, int]) -> Mask:
+    full = np.zeros(size[::-1], bool)
+    x1, y1, x2, y2 = np.clip(box.xyxy.round().astype(int), 0, size * 2)
     full[y1:y2, x1:x2] = True
     return Mask.from_array(full)
 

@@ -12,7 +12,6 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from common.association import registry as associators
 from common.detection import registry as detectors
-from common.errors import EngineUnavailable
 from common.prediction.results import UNNAMED
 from common.prediction.settings import DESCRIPTOR, PredictionSettings
 from common.prediction.untracked import UNTRACKED
@@ -45,13 +44,16 @@ Idents = Annotated[list[Ident], BeforeValidator(_list)]
 
 
 class Input(Part):
-    """What is to be labelled: videos by id, datasets (nested ones with them), or a project. The narrowest that is given."""
+    """What is to be labelled: videos or images by id, collections, datasets (nested ones with them), or a project. The
+    narrowest that is given."""
 
     project_id: Ident | None = None
     dataset_ids: Idents = Field(default_factory=list, validation_alias=AliasChoices("dataset_ids", "dataset_id"))
     video_ids: Idents = Field(default_factory=list, validation_alias=AliasChoices("video_ids", "video_id"))
-    image_ids: Idents = Field(default_factory=list)
-    collection_ids: Idents = Field(default_factory=list)
+    image_ids: Idents = Field(default_factory=list, validation_alias=AliasChoices("image_ids", "image_id"))
+    collection_ids: Idents = Field(
+        default_factory=list, validation_alias=AliasChoices("collection_ids", "collection_id")
+    )
 
     @property
     def given(self) -> bool:
@@ -148,8 +150,8 @@ class Settings(Part):
 
 
 class Output(Part):
-    """A new project (`project_name`), or the one that the videos are in. skip_annotated: leave videos that have labels.
-    tags: put on every object: "confidence" (its mean score), "model" (who found it)."""
+    """A new project (`project_name`), or the one that the videos or images are in. skip_annotated: leave those that have
+    labels. tags: put on every object: "confidence" (its mean score), "model" (who found it)."""
 
     project_name: Annotated[str, Field(min_length=1, max_length=250)] | None = None
     upload_to_source_project: bool = False
@@ -222,11 +224,3 @@ def _renamed(settings: dict[str, Any]) -> dict[str, Any]:
     if "tracking_config" in out:
         out["tracking_settings"] = out.pop("tracking_config")
     return out
-
-
-def check_images(chosen: Input) -> None:
-    """Raises `EngineUnavailable` for what this app does not do."""
-    if chosen.image_ids or chosen.collection_ids:
-        raise EngineUnavailable(
-            "This app labels videos. For images use Apply NN with the Detector app, which takes images by id."
-        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import random
 import shutil
 import signal
 import threading
@@ -15,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from apps.auto_track.discovery import DETECTOR_TAGS, Running, running
-from apps.predict.preview import Preview, preview
+from apps.predict.chosen import chosen_images, chosen_videos, kind_of
+from apps.predict.pictures import ImageTask, ImageWorker
+from apps.predict.preview import Preview, image_preview, preview
 from apps.predict.remote import connected_card
-from apps.predict.schema import RunParameters
+from apps.predict.schema import Input, RunParameters
 from apps.predict.store import OVER, Job, JobStore, VideoStatus
-from apps.predict.targets import Targets, chosen_videos
+from apps.predict.targets import Targets
 from apps.predict.upload import is_annotated
 from apps.predict.worker import Done, VideoTask, VideoWorker
 from common.cluster import make_executor
@@ -31,6 +34,7 @@ from common.serving.envelope import Envelope
 from common.serving.replies import Rejected, sentence
 from common.serving.servers import Servers
 from common.serving.settings import ServingSettings
+from common.supervisely_io.images import image
 from common.supervisely_io.listing import entities
 from common.supervisely_io.server import Server
 from common.supervisely_io.videos import video, videos
@@ -141,26 +145,37 @@ class Service:
         return [one for one in found if any(tag in DETECTOR_TAGS for tag in one.tags)]
 
     def choices(self, call: Envelope) -> list[dict[str, Any]]:
-        """Projects of videos; or with `project_id` its videos."""
+        """Projects of videos and of images; or with `project_id` its videos, or its datasets of images."""
         server = self.server(self.caller(call))
         project = call.state.get("project_id")
         if project is None:
             workspace = call.state.get("workspace_id") or call.context.get("workspaceId") or 1
             rows = entities(server, "projects.list", {"workspaceId": int(workspace)})
-            return [{"id": int(r["id"]), "name": str(r["name"])} for r in rows if r.get("type") in (None, "videos")]
+            kinds = ((r, str(r.get("type") or "videos")) for r in rows)
+            known = [(r, kind) for r, kind in kinds if kind in ("videos", "images")]
+            return [{"id": int(r["id"]), "name": str(r["name"]), "type": kind} for r, kind in known]
         found = []
+        of_images = kind_of(server, Input(project_id=int(project))) == "images"
         for row in entities(server, "datasets.list", {"projectId": int(project), "recursive": True}):
+            if of_images:
+                count = int(row.get("imagesCount") or row.get("itemsCount") or 0)
+                found.append({"dataset_id": int(row["id"]), "name": str(row["name"]), "images": count})
+                continue
             for one in videos(server, int(row["id"])):
                 about = {"frames": one.frames, "size": f"{one.width} x {one.height}", "fps": round(one.fps, 2)}
                 found.append({"id": one.id, "name": one.name, "dataset": str(row["name"]), **about})
         return found
 
     def preview(self, call: Envelope) -> Preview:
-        """The first seconds of the first video, as the settings at hand would label it. Nothing is written."""
+        """The first seconds of the first video, or some image, as the settings at hand would label it. Nothing is written."""
         caller = self.caller(call)
         server = self.server(caller)
         changes = {key: value for key, value in call.state.items() if key in RunParameters.model_fields}
         parameters = self.parameters.merged(changes)
+        if kind_of(server, parameters.input) == "images":
+            idents = [ident for portion in chosen_images(server, parameters.input) for ident in portion.images]
+            checkpoint = self._checkpoint(parameters, caller)
+            return image_preview(server, caller, random.choice(idents), parameters, checkpoint)
         record = chosen_videos(server, parameters.input)[0]
         seconds = min(max(float(call.state.get("seconds", 2.0)), 0.1), 10.0)
         return preview(
@@ -193,7 +208,9 @@ class Service:
         parameters = self.parameters.merged(changes)
         parameters.prediction()
         if not parameters.input.given:
-            raise Rejected("Say what is to be labelled: input.video_ids, input.dataset_ids or input.project_id.")
+            raise Rejected(
+                "Say what is to be labelled: input.video_ids, image_ids, collection_ids, dataset_ids or project_id."
+            )
         stop_after = bool(call.state.get("stop_after_run"))
         made = self.store.create(parameters.model_dump(mode="json"), caller.address, stop_after)
         self._enqueue(made, caller)
@@ -232,14 +249,23 @@ class Service:
     def status(self, ident: str) -> dict[str, Any]:
         """How a job and its videos are."""
         job = self.found(ident)
-        rows = [row.to_json() for row in self.store.videos(ident)]
-        frames = sum(row["frames"] for row in rows)
-        share = sum(row["share"] * max(row["frames"], 1) for row in rows) / max(frames, 1) if rows else 0.0
+        kept = self.store.videos(ident)
+        rows = [row.to_json() for row in kept]
+        kind = "images" if self.store.of_images(ident) else "videos"
+        ended = [row for row in kept if row.status in ("done", "skipped")]
+        current, total = len(ended), len(kept)
+        if kind == "images":
+            current, total = sum(row.frames for row in ended), sum(row.frames for row in kept)
+            rows = [_of_images(row) for row in rows]
+        frames = sum(row.frames for row in kept)
+        shares = (row["share"] * max(one.frames, 1) for row, one in zip(rows, kept, strict=True))
+        share = sum(shares) / max(frames, 1) if rows else 0.0
         return {
             "job_id": job.id,
             "status": job.status,
             "message": job.message,
-            "progress": {"current": sum(r["status"] in ("done", "skipped") for r in rows), "total": len(rows)},
+            "kind": kind,
+            "progress": {"current": current, "total": total},
             "share": round(min(share, 1.0), 4),
             "project_id": job.project,
             "videos": rows,
@@ -292,16 +318,16 @@ class Service:
         self.store.set_status(ident, "running")
         with Server(caller.address, caller.token, stop=stop) as server:
             if not self.store.videos(ident):
-                chosen = chosen_videos(server, parameters.input)
-                self.store.add_videos(ident, [(one.id, one.name, one.frames) for one in chosen])
+                self._choose(ident, server, parameters)
             checkpoint = self._checkpoint(parameters, caller)
-            make: Any = partial(
-                VideoWorker, parameters.model_dump(mode="json"), checkpoint,
-                caller.address, caller.token, str(self.folder.absolute()), self.settings.cache_bytes,
-            )  # fmt: skip
+            given = (parameters.model_dump(mode="json"), checkpoint, caller.address, caller.token)
+            folder = str(self.folder.absolute())
+            make: Any = partial(VideoWorker, *given, folder, self.settings.cache_bytes)
+            tasks: Iterator[Task[Any]] = self._tasks(ident, server, parameters)
+            if self.store.of_images(ident):
+                make, tasks = partial(ImageWorker, *given, folder), self._image_tasks(ident, server, parameters)
             executor = self._executor(parameters.settings.executor)
             try:
-                tasks = self._tasks(ident, server, parameters)
                 shown = _Shown(self.store, ident)
                 for outcome in executor.run(make, tasks, stop=stop, on_progress=shown.show):
                     self._settle(ident, outcome)
@@ -309,9 +335,32 @@ class Service:
                 executor.close()
         self._conclude(ident, stop)
 
+    def _choose(self, ident: str, server: Server, parameters: RunParameters) -> None:
+        if kind_of(server, parameters.input) == "images":
+            portions = chosen_images(server, parameters.input, parameters.output.skip_annotated)
+            self.store.add_portions(ident, [(one.name, one.images) for one in portions])
+        else:
+            chosen = chosen_videos(server, parameters.input)
+            self.store.add_videos(ident, [(one.id, one.name, one.frames) for one in chosen])
+
+    def _image_tasks(self, ident: str, server: Server, parameters: RunParameters) -> Iterator[Task[ImageTask]]:
+        """One for each portion that is not done."""
+        targets = Targets(server, parameters, self.store, ident, "images")
+        portions = self.store.portions(ident)
+        for row in self.store.videos(ident):
+            if row.status == "done":
+                continue
+            try:
+                project, dataset = targets.dataset(image(server, row.video))
+            except UserError as error:
+                self._set(ident, row.video, "failed", message=str(error))
+                continue
+            self.store.set_video(ident, row.video, status="working", target=dataset, message="")
+            yield Task(str(row.video), ImageTask(ident, portions[row.video], project, dataset))
+
     def _tasks(self, ident: str, server: Server, parameters: RunParameters) -> Iterator[Task[VideoTask]]:
         """One for each video that is not done; what it needs on the server is made when its turn comes."""
-        targets = Targets(server, parameters, self.store, ident)
+        targets = Targets(server, parameters, self.store, ident, "videos")
         fresh = not parameters.output.upload_to_source_project
         for row in self.store.videos(ident):
             if row.status in ("done", "skipped"):
@@ -345,7 +394,8 @@ class Service:
             self.store.set_status(ident, "running" if self._closing else "stopped")
             return
         if failed:
-            says = f"{len(failed)} of {len(rows)} videos failed; the others are done. {failed[0].message}"
+            what = "portions of images" if self.store.of_images(ident) else "videos"
+            says = f"{len(failed)} of {len(rows)} {what} failed; the others are done. {failed[0].message}"
             self.store.set_status(ident, "failed", says)
             return
         shutil.rmtree(self.folder / "jobs" / ident, ignore_errors=True)
@@ -377,6 +427,12 @@ class Service:
                 raise EngineUnavailable(f"The checkpoint {model.checkpoint} cannot be had: {error}") from error
             part.replace(place)
         return str(place)
+
+
+def _of_images(row: dict[str, Any]) -> dict[str, Any]:
+    """A portion as status tells it."""
+    out = {"images": row["frames"], "result_dataset_id": row["result_video_id"]}
+    return {key: value for key, value in row.items() if key not in ("video_id", "frames", "result_video_id")} | out
 
 
 class _Shown:

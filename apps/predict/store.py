@@ -30,6 +30,9 @@ CREATE TABLE IF NOT EXISTS videos (
     status TEXT NOT NULL DEFAULT 'waiting', done INTEGER NOT NULL DEFAULT 0, whole INTEGER NOT NULL DEFAULT 0,
     target INTEGER, told TEXT NOT NULL DEFAULT '{}', message TEXT NOT NULL DEFAULT '', PRIMARY KEY (job, video)
 );
+CREATE TABLE IF NOT EXISTS portions (
+    job TEXT NOT NULL, portion INTEGER NOT NULL, images TEXT NOT NULL, PRIMARY KEY (job, portion)
+);
 CREATE TABLE IF NOT EXISTS made (
     job TEXT NOT NULL, kind TEXT NOT NULL, source INTEGER NOT NULL, target INTEGER NOT NULL,
     PRIMARY KEY (job, kind, source)
@@ -140,6 +143,26 @@ class JobStore:
                 "INSERT OR IGNORE INTO videos (job, number, video, name, frames) VALUES (?, ?, ?, ?, ?)",
                 [(job, number, *video) for number, video in enumerate(videos)],
             )
+
+    def add_portions(self, job: str, portions: list[tuple[str, tuple[int, ...]]]) -> None:
+        """Of images: (name, ids) each. A portion is kept as a video is, under the id of its first image."""
+        with self._writing() as db:
+            db.executemany(
+                "INSERT OR IGNORE INTO portions VALUES (?, ?, ?)",
+                [(job, images[0], json.dumps(images)) for _, images in portions],
+            )
+            db.executemany(
+                "INSERT OR IGNORE INTO videos (job, number, video, name, frames) VALUES (?, ?, ?, ?, ?)",
+                [(job, number, images[0], name, len(images)) for number, (name, images) in enumerate(portions)],
+            )
+
+    def portions(self, job: str) -> dict[int, tuple[int, ...]]:
+        """Ids of images by portion; {} for a job of videos."""
+        rows = self._read("SELECT portion, images FROM portions WHERE job = ?", job)
+        return {int(portion): tuple(json.loads(images)) for portion, images in rows}
+
+    def of_images(self, job: str) -> bool:
+        return bool(self._read("SELECT 1 FROM portions WHERE job = ? LIMIT 1", job))
 
     def videos(self, job: str) -> list[VideoRow]:
         rows = self._read(f"SELECT {', '.join(_VIDEO)} FROM videos WHERE job = ? ORDER BY number", job)

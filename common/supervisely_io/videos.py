@@ -18,3 +18,11 @@ def videos(server: Server, dataset_id: int) -> Iterator[VideoRecord]:
     """All videos of a dataset, by id."""
     asked = {"datasetId": dataset_id, "rawVideoMeta": False, "forceMetadataForLinks": True}
     return map(VideoRecord.from_json, entities(server, "videos.list", asked))
+
+
+def collected_videos(server: Server, collection_id: int) -> Iterator[VideoRecord]:
+    """Videos of a collection, by id. Raises `ServerRefused` (404)."""
+    info = server.call("entities-collections.info", {"id": collection_id})
+    rule = {"type": "entities_collection", "data": {"collectionId": collection_id, "include": True}}
+    asked = {"projectId": int(info["projectId"]), "filters": [rule], "rawVideoMeta": False}
+    return map(VideoRecord.from_json, entities(server, "videos.list", asked))

@@ -204,7 +204,6 @@ def test_what_cannot_be_done_is_told(predict: Predicting, project: Project) -> N
     assert (
         "extra" in predict.post("run", status=400, input={"video_id": 1}, settings={"tracker": "x"})["message"].lower()
     )
-    assert "labels videos" in _fails(predict, input={"image_ids": [5]})
     assert "videos failed" in _fails(
         predict, input={"video_ids": [project.videos[0]]}, model={"mode": "pretrained", "model_name": "fastestdet"}
     )
