@@ -7,7 +7,7 @@ RUN_STAMP := $(VENV)/.installed
 
 BENCHMARKS := predict boxes masks points confidence memory association platform_tracking box_networks mask_networks point_networks
 
-.PHONY: run demo test check bench clean
+.PHONY: run demo test check bench train clean
 .DEFAULT_GOAL := run
 
 $(RUN_STAMP): requirements.txt | machine
@@ -49,6 +49,9 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	@for b in $(BENCHMARKS); do echo "== $$b"; $(BIN)/python benchmarks/$$b.py || exit 1; done
+
+train: $(STAMP)  ## make train [STEPS=n] [SEED=n]: the suite's own weights, from nothing; stopped, it goes on where it was
+	@$(BIN)/python -m training.boxes --install $(if $(STEPS),--steps $(STEPS)) $(if $(SEED),--seed $(SEED))
 
 clean:
 	rm -rf $(VENV) out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
