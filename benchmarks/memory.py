@@ -126,6 +126,7 @@ def main() -> int:
     parser.add_argument("--short", type=int, default=300)
     parser.add_argument("--long", type=int, default=3000)
     parser.add_argument("--tracker", action="append", help="only this one; repeat for more")
+    parser.add_argument("--direction", action="append", choices=("forward", "backward"), help="only this one")
     options = parser.parse_args()
     names = options.tracker or [name for name in registry.names() if registry.make(name).card.weights is None]
     OUT.mkdir(parents=True, exist_ok=True)
@@ -139,7 +140,7 @@ def main() -> int:
             kind = next(
                 k for k in ("box", "mask", "points", "oriented_box") if k in registry.make(tracker).card.geometries
             )
-            for direction in ("forward", "backward"):
+            for direction in options.direction or ("forward", "backward"):
                 short, long = (measure(tracker, kind, direction, n, folder) for n in (options.short, options.long))
                 change = long.peak_mib / short.peak_mib - 1
                 verdict = "PASS" if change <= ALLOWED else "FAIL"
