@@ -94,10 +94,9 @@ def check(settings: Settings) -> None:
 
 
 @dataclass(frozen=True)
-class Running:
-    """An app session that may be chosen. shapes: geometry types that it takes, None when it does not say."""
+class App:
+    """An app that may be an engine. shapes: geometry types that it takes, None when it does not say."""
 
-    task_id: int
     title: str
     tags: tuple[str, ...]
     shapes: tuple[str, ...] | None
@@ -109,6 +108,24 @@ class Running:
             return SMART_TAG in self.tags
         return TRACKER_TAG in self.tags and (self.shapes is None or kind in self.shapes)
 
+
+def app_of(title: str, config: Mapping[str, Any]) -> App | None:
+    """What an app's config.json says of it; None when it is no engine. Auto Track is none."""
+    wanted = {TRACKER_TAG, SMART_TAG, *DETECTOR_TAGS}
+    tags = tuple(tag for tag in config.get("session_tags") or () if tag in wanted)
+    if not tags or config.get("is_auto_track"):
+        return None
+    shapes = config.get("allowed_shapes")
+    known = None if shapes is None else tuple(dict.fromkeys(k for s in shapes if (k := known_type(str(s)))))
+    return App(title, tags, known)
+
+
+@dataclass(frozen=True)
+class Running(App):
+    """An app session that may be chosen."""
+
+    task_id: int
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -118,16 +135,13 @@ def running(server: Server, team_id: int, own_task: int | None = None) -> list[R
 
     Raises `ServerUnreachable`. A server that refuses one of the lists is asked for the others.
     """
-    wanted = {TRACKER_TAG, SMART_TAG, *DETECTOR_TAGS}
     found: dict[int, Running] = {}
     for task_id, title, config, status in _sessions(server, team_id):
-        tags = tuple(tag for tag in config.get("session_tags") or () if tag in wanted)
-        if not tags or config.get("is_auto_track") or task_id == own_task or (status and status not in _RUNNING):
+        app = app_of(title, config)
+        if app is None or task_id == own_task or (status and status not in _RUNNING):
             continue
-        shapes = config.get("allowed_shapes")
-        known = None if shapes is None else tuple(dict.fromkeys(k for s in shapes if (k := known_type(str(s)))))
         if task_id not in found or found[task_id].shapes is None:
-            found[task_id] = Running(task_id, title, tags, known)
+            found[task_id] = Running(app.title, app.tags, app.shapes, task_id)
     return [found[ident] for ident in sorted(found)]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -20,6 +21,7 @@ from apps.auto_track.engines import TRACKABLE, trackers_for
 from apps.auto_track.service import Service
 from apps.auto_track.settings import KEYS
 from apps.auto_track.updates import (
+    Deploy,
     FiguresRemoved,
     Interpolate,
     KeyChanged,
@@ -27,6 +29,7 @@ from apps.auto_track.updates import (
     NoObjectsChanged,
     ObjectsRemoved,
     ProjectMetaChanged,
+    Restart,
     StopTracking,
     TagRemoved,
     TagsChanged,
@@ -196,6 +199,30 @@ def _add_services(app: FastAPI) -> None:
         """Running apps by geometry."""
         running = await run_in_threadpool(service.engines, call)
         return {kind: [one.to_json() for one in running if one.serves(kind)] for kind in KEYS}
+
+    @app.post("/startable_engines")
+    async def startable(call: Call, service: Auto) -> dict[str, Any]:
+        """Apps that could be started by geometry, and computers that they could be started on."""
+        offered, computers = await run_in_threadpool(service.startable, call)
+        return {
+            "engines": {kind: [one.to_json() for one in offered if one.app.serves(kind)] for kind in KEYS},
+            "agents": [asdict(agent) for agent in computers],
+        }
+
+    @app.post("/deploy_engine")
+    async def deploy_engine(call: Call, service: Auto) -> dict[str, Any]:
+        """Starts an app; `GET /deployments` tells how it goes."""
+        asked = Deploy.model_validate({**call.context, **call.state})
+        return (await run_in_threadpool(service.deploy, call, asked)).to_json()
+
+    @app.post("/restart_engine")
+    async def restart_engine(call: Call, service: Auto) -> dict[str, Any]:
+        asked = Restart.model_validate({**call.context, **call.state})
+        return (await run_in_threadpool(service.restart, call, asked.task_id)).to_json()
+
+    @app.get("/deployments")
+    async def deployments(service: Auto) -> list[dict[str, Any]]:
+        return [one.to_json() for one in service.deployments.all()]
 
     @app.get("/", response_class=HTMLResponse)
     async def page() -> str:

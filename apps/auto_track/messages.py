@@ -113,6 +113,47 @@ def resumed(frame: int) -> str:
     return f"Auto Track was restarted and goes on from frame {frame}. Nothing that was finished is lost."
 
 
+def no_gpu(title: str) -> str:
+    return (
+        f"{title} needs a computer with a GPU, and none of your team's that are on has one. Connect one on the Team Cluster "
+        "page, or choose a tracker that needs none."
+    )
+
+
+def no_agent(title: str) -> str:
+    return f"There is no computer on which {title} could run. Connect one on the Team Cluster page, or ask your administrator."
+
+
+def not_offered(module_id: int) -> str:
+    return f"App {module_id} is not among the apps that can be started here. Reload the page and choose again."
+
+
+def not_started(title: str, why: str) -> str:
+    return f"{title} could not be started: {why} Choose another tracker, or ask your administrator."
+
+
+def starting(title: str) -> str:
+    return f"{title} is starting. The first time this may take some minutes; you can go on labeling."
+
+
+def start_done(title: str) -> str:
+    return f"{title} is ready."
+
+
+def start_failed(title: str, task_id: int) -> str:
+    return f"{title} ended while it was starting. The log of task {task_id} says why; choose another tracker meanwhile."
+
+
+def start_too_slow(title: str, task_id: int, waited_s: float) -> str:
+    return (
+        f"{title} is not ready after {waited_s / 60:.0f} minutes. Look at task {task_id}; once it runs, choose it here."
+    )
+
+
+def cannot_restart(task_id: int) -> str:
+    return f"Task {task_id} is of an app that cannot be started from here. Start it again on the Tasks page."
+
+
 def no_destination(count: int) -> str:
     return f"Destination figures not found for {count} figures. To interpolate, draw the object on an earlier or later frame too."
 

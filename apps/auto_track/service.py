@@ -8,6 +8,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from apps.auto_track import messages
+from apps.auto_track.deploying import (
+    Agent,
+    Deployment,
+    Deployments,
+    Home,
+    Offer,
+    agents,
+    home,
+    offers,
+    place_for,
+    restart,
+)
 from apps.auto_track.discovery import Running, check, running
 from apps.auto_track.engines import EngineFailed
 from apps.auto_track.interpolate import fill_gaps
@@ -17,7 +29,8 @@ from apps.auto_track.segment import local_mask
 from apps.auto_track.session import LINGER_S, Means
 from apps.auto_track.settings import KEYS, Settings, SettingsStore
 from apps.auto_track.tracks import Errands, Tracks
-from apps.auto_track.updates import Interpolate
+from apps.auto_track.updates import Deploy, Interpolate
+from common.errors import EngineUnavailable
 from common.serving.access import Caller
 from common.serving.envelope import CacheState, Envelope
 from common.serving.servers import Servers
@@ -50,6 +63,7 @@ class Service:
         self.errands = Errands()
         self.interpolations = Errands()
         self._stopped: dict[str, threading.Event] = {}
+        self.deployments = Deployments(self._chosen)
 
     def close(self) -> None:
         """Stops everything. Sessions that ran are resumed at the next start."""
@@ -59,6 +73,7 @@ class Service:
             event.set()
         self.errands.close()
         self.interpolations.close()
+        self.deployments.close()
         self.journal.keep_running(cut_off)
         self.journal.close()
         self.videos.close()
@@ -95,8 +110,42 @@ class Service:
     def engines(self, call: Envelope) -> list[Running]:
         """Running app sessions that could be chosen."""
         server = self.server(self.caller(call))
-        team = call.context.get("teamId") or call.state.get("teamId")
-        return running(server, int(team) if team else 1, self.settings.task_id)
+        return running(server, self._home(call, server).team_id, self.settings.task_id)
+
+    def _home(self, call: Envelope, server: Server) -> Home:
+        def given(name: str) -> int:
+            return int(call.context.get(name) or call.state.get(name) or 1)
+
+        return home(server, self.settings.task_id, given("teamId"), given("workspaceId"))
+
+    # --- apps that could run -----------------------------------------------------------------------------------------------
+
+    def startable(self, call: Envelope) -> tuple[list[Offer], list[Agent]]:
+        """Apps that could be started, and computers that they could be started on."""
+        server = self.server(self.caller(call))
+        return offers(server), agents(server, self._home(call, server).team_id)
+
+    def deploy(self, call: Envelope, asked: Deploy) -> Deployment:
+        """Starts an app; once it is ready it tracks the geometries that were named. Raises `EngineUnavailable`."""
+        server = self.server(self.caller(call))
+        here = self._home(call, server)
+        offer = next((offer for offer in offers(server) if offer.module_id == asked.module_id), None)
+        if offer is None:
+            raise EngineUnavailable(messages.not_offered(asked.module_id))
+        kinds = [kind for kind in asked.kinds if offer.app.serves(kind)]
+        agent = place_for(offer, agents(server, here.team_id), here, asked.agent_id)
+        return self.deployments.start(server, offer, agent, here.workspace_id, kinds)
+
+    def restart(self, call: Envelope, task_id: int) -> Deployment:
+        """Ends a session of an app and starts it again. Raises `EngineUnavailable`."""
+        server = self.server(self.caller(call))
+        return restart(server, task_id, offers(server), self.deployments)
+
+    def _chosen(self, deployment: Deployment) -> None:
+        if deployment.kinds:
+            kept = {kind: self.store.get().engine(kind).extra_params for kind in deployment.kinds}
+            engines = {k: {"task_id": deployment.task_id, "extra_params": extra} for k, extra in kept.items()}
+            self.store.set({"engines": engines})
 
     # --- what is passed on -------------------------------------------------------------------------------------------------
 

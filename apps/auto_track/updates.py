@@ -186,3 +186,15 @@ class Interpolate(Read):
     figure_ids: list[Ident] = Field(validation_alias=_names("figureIds", "figure_ids"))
     track_id: Name | None = Field(default=None, validation_alias=_names("trackId", "track_id"))
     session_id: Session = Field(default=None, validation_alias=_names("sessionId", "session_id"))
+
+
+class Deploy(Read):
+    """An app to start. kinds: geometries that it tracks once it is ready. agent_id: None = wherever it can run."""
+
+    module_id: Ident = Field(validation_alias=_names("module_id", "moduleId"))
+    agent_id: Ident | None = Field(default=None, validation_alias=_names("agent_id", "agentId"))
+    kinds: list[Name] = Field(default_factory=list)
+
+
+class Restart(Read):
+    task_id: Ident = Field(validation_alias=_names("task_id", "taskId"))
