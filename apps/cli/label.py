@@ -13,8 +13,9 @@ from typing import Annotated, Any, cast
 import typer
 
 from apps.cli.job import _identity, _interruptible, _prepare, _spare, _unwritable, _version
-from apps.cli.label_job import NOTHING, Drawn, drawn_on, label_one
+from apps.cli.label_job import NOTHING, Drawn, add_to_summary, drawn_on, label_one
 from apps.cli.predict import _jobs, _videos
+from apps.cli.predict_job import VideoJob
 from apps.cli.progress import Reporter
 from common.association import registry as associators
 from common.errors import EngineUnavailable, PromptInvalid, UserError
@@ -111,6 +112,9 @@ def label(
         shape = {"every": every, "masks": masks, "still": still, "tracker": tracker, "repair": not no_repair}
         mark = material.mark([[one.to_json() for one in wanted], shape, budget])
         with Reporter(quiet) as reporter, _interruptible() as stop:
+            if len(jobs) > 1 and (out / "summary.json").exists() and all(_told(job, mark) for job in jobs):
+                reporter.say(f"All {len(jobs)} videos are done already.")
+                return 0
             plan = _planned(out, mark, material.support, wanted, budget, shape, options, reporter, stop)
             if plan is None or stop.is_set():
                 return 130
@@ -120,10 +124,14 @@ def label(
                 video = Path(job.video)
                 own = video == drawn_path.absolute()
                 try:
-                    result = _one(
-                        video, source if own else None, Path(job.out), plan, material, material.drawn if own else NOTHING,
-                        reporter, stop, options, overlay, several=len(jobs) > 1,
-                    )  # fmt: skip
+                    result = _told(job, mark) if len(jobs) > 1 else None
+                    if result is not None:
+                        reporter.say(f"{video.name} is done already.")
+                    else:
+                        result = _one(
+                            job, source if own else None, plan, material.support, material.drawn if own else NOTHING,
+                            reporter, stop, options, mark,
+                        )  # fmt: skip
                 except UserError as error:
                     if len(jobs) == 1:
                         raise
@@ -253,35 +261,39 @@ def _planned(
     return plan
 
 
+def _mark(job: VideoJob, mark: str) -> str:
+    """Equal for equal jobs on the same video."""
+    return hashlib.sha256(_identity(Path(job.video)) + mark.encode()).hexdigest()
+
+
+def _told(job: VideoJob, mark: str) -> dict[str, Any] | None:
+    """What was told of a video that is done."""
+    summary = Path(job.out) / "summary.json"
+    if not summary.exists():
+        return None
+    known = json.loads(summary.read_text(encoding="utf-8"))
+    told: dict[str, Any] | None = known.get("told") if known.get("job") == _mark(job, mark) else None
+    return told
+
+
 def _one(
-    video: Path,
+    job: VideoJob,
     source: FrameSource | None,
-    out: Path,
     plan: Plan,
-    material: _Material,
+    support: SupportSet,
     drawn: Drawn,
     reporter: Reporter,
     stop: threading.Event,
     options: EngineOptions,
-    overlay: bool,
-    *,
-    several: bool,
+    mark: str,
 ) -> dict[str, Any] | None:
     """What to tell of a video; None when it was interrupted."""
-    about = _about(plan)
-    mark = hashlib.sha256(_identity(video) + plan.save() + material.head).hexdigest()
-    before = out / "summary.json"
-    if several and before.exists():
-        known = json.loads(before.read_text(encoding="utf-8"))
-        if known.get("job") == mark:
-            reporter.say(f"{video.name} is done already.")
-            told: dict[str, Any] = known["told"]
-            return told
+    video, out = Path(job.video), Path(job.out)
     opened = source or open_source(video)
     try:
         done = label_one(
-            video, opened, plan, material.support, drawn, out, reporter, stop,
-            options=options, overlay=overlay, about={**about, "job": mark},
+            video, opened, plan, support, drawn, out, reporter, stop,
+            options=options, overlay=job.overlay, about=_about(plan),
         )  # fmt: skip
     finally:
         if source is None:
@@ -302,9 +314,7 @@ def _one(
         "damage": done.damage,
         "review": done.review,
     }
-    if several:
-        summary = json.loads(before.read_text(encoding="utf-8"))
-        before.write_text(json.dumps({**summary, "told": told}, indent=1) + "\n", encoding="utf-8")
+    add_to_summary(out, {"job": _mark(job, mark), "told": told})
     return told
 
 

@@ -113,7 +113,7 @@ def label_one(
             )  # fmt: skip
             suggestions = results.repaired.suggestions if results.repaired is not None else ()
             queue = review_queue(labelled.frames(), source.info, suggestions)
-            _tell(out, {**about, **view.told(queue)})
+            add_to_summary(out, {**about, **view.told(queue)})
         except OSError as error:
             raise _unwritable(out, error) from error
         if stop.is_set():
@@ -216,7 +216,7 @@ class _View:
         return {"review_queue": entries}
 
 
-def _tell(out: Path, more: Mapping[str, Any]) -> None:
+def add_to_summary(out: Path, more: Mapping[str, Any]) -> None:
     """Adds to summary.json."""
     path = out / "summary.json"
     summary = json.loads(path.read_text(encoding="utf-8"))
