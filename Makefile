@@ -37,8 +37,9 @@ demo: $(RUN_STAMP)  ## make demo [VIDEO=file] [BOX=x1,y1,x2,y2] [OUT=dir]
 chromium:
 	@sh .ci/chromium
 
+# Compiled modules are kept, whatever the environment says: the tests start a hundred processes that all load the same.
 test: check chromium
-	@$(BIN)/python -m pytest -n auto --dist worksteal -q
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist worksteal -q
 
 check: $(STAMP)
 	@$(BIN)/ruff format --check .
@@ -55,3 +56,4 @@ train: $(STAMP)  ## make train [STEPS=n] [SEED=n]: the suite's own weights, from
 
 clean:
 	rm -rf $(VENV) out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find apps benchmarks common tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,5 +1,7 @@
 """For all tests: one thread per process, since pytest-xdist already runs one process per core, and no time limits."""
 
+import atexit
+import gc
 import os
 import sys
 import types
@@ -17,6 +19,14 @@ from hypothesis import settings  # noqa: E402 - after the environment is set
 # How long an example takes says how busy the machine is, not whether the code is right.
 settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
+
+
+def pytest_collection_finish() -> None:
+    """The libraries, a million objects, stay: no collection of garbage needs to go through them again and again."""
+    gc.collect()
+    gc.freeze()
+    atexit.register(gc.unfreeze)  # as Python ends, libraries report objects that were not given back
+
 
 # An app that a test starts as a process of its own: it cannot be imported outside of one.
 collect_ignore = ["apps/workbench/sdk_tracker.py"]

@@ -39,7 +39,8 @@ except (OSError, TypeError, AttributeError):
 
 @contextmanager
 def watched() -> Iterator[None]:
-    """Around a measurement: what exists already is left out of every collection, so that collecting costs nothing."""
+    """Around a measurement: what exists already is left out of every collection from here on, so that collecting costs
+    nothing."""
     gc.collect()
     gc.freeze()
     if _LIBC is None:
@@ -49,7 +50,6 @@ def watched() -> Iterator[None]:
     finally:
         if _LIBC is None:
             tracemalloc.stop()
-        gc.unfreeze()
 
 
 def in_use() -> tuple[int, int]:

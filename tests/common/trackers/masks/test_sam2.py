@@ -68,11 +68,6 @@ def make() -> Sam2Tracker:
     return tracker
 
 
-def TracedEarlier(tracker: Sam2Tracker) -> Sam2Tracker:  # noqa: N802
-    """Not needed any more: the check itself waits until everything has settled."""
-    return tracker
-
-
 @pytest.mark.parametrize(("kind", "check"), CASES, ids=lambda value: getattr(value, "__name__", value))
 def test_contract(kind, check):
     check(make, kind)

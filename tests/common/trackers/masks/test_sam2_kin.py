@@ -18,7 +18,7 @@ from common.trackers.masks.sam3 import Sam3Tracker
 from common.tracking.contract import Exemplar, Prompt
 from common.weights.entries import catalogue
 from common.weights.options import EngineOptions
-from tests.common.trackers.masks.test_sam2 import BOX_CHECKS, QUALITY, SURER, TracedEarlier, one_thread
+from tests.common.trackers.masks.test_sam2 import BOX_CHECKS, QUALITY, SURER, one_thread
 from tests.contract.checks import CHECKS
 from tests.contract.clips import clip, prompts, scene
 
@@ -56,9 +56,6 @@ def make(name: str) -> Sam2Tracker:
 
 @pytest.mark.parametrize(("name", "kind", "check"), CASES, ids=lambda value: getattr(value, "__name__", value))
 def test_contract(name, kind, check):
-    if check.__name__ == "needs_no_more_memory_as_time_goes_by":
-        check(lambda: TracedEarlier(make(name)), kind)
-        return
     check(partial(make, name), kind)
 
 
