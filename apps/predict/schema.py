@@ -90,14 +90,16 @@ class Model(Part):
 
 
 class Tracking(Part):
-    """tracker: who is who from frame to frame. birth: score that begins an object; None = the inference settings' confidence, else 0.6. looks,
-    every, repair: see `PredictionSettings`."""
+    """tracker: who is who from frame to frame. birth: score that begins an object; None = the inference settings' confidence,
+    else 0.6. looks, every, repair: see `PredictionSettings`. continue_labels: when predictions are added to labels
+    ("append"), objects of the same class that are labelled go on instead of being found a second time."""
 
     tracker: str = "botsort"
     birth: Annotated[float, Field(gt=0, le=1)] | None = None
     repair: bool = True
     looks: str = DESCRIPTOR
     every: Annotated[int, Field(ge=1, le=1000)] = 1
+    continue_labels: bool = True
 
     @field_validator("tracker")
     @classmethod

@@ -86,6 +86,7 @@ class Upload:
         if ledger.get("before") is None:
             ledger.note("before", [one.id for one in objects(self._server, self._target)])
         before: list[int] = ledger.get("before")
+        seeded = self._go_on()
         record, classes = self._classes()
         idents = self._groups()
         if mode == "iou_merge" and ledger.get("continued") is None:
@@ -94,14 +95,28 @@ class Upload:
             ledger.note("continued", len(going_on))
         self._make_objects(idents, classes, before)
         known = {identity: ident for identity, (ident, _) in ledger.objects().items()}
-        report_of = self._write(known, record, before if mode == "iou_merge" else (), report)
-        self._tag(known, record)
+        report_of = self._write(known, record, before if seeded or mode == "iou_merge" else (), report)
+        self._tag({identity: ident for identity, (ident, ours) in ledger.objects().items() if ours}, record)
         removed = self._remove(before) if mode == "replace" else 0
         continued = int(ledger.get("continued") or 0)
         return Uploaded(
             len(known) - continued, continued, report_of["written"], report_of["covered"], report_of["kept"],
             report_of["refused"], removed,
         )  # fmt: skip
+
+    def _go_on(self) -> bool:
+        """Notes which identities are objects that were labelled before; whether there are any."""
+        ledger = self._ledger
+        seeds: list[int] = ledger.get("seeds") or []
+        if seeds and ledger.get("continued") is None:
+            copies: dict[str, int] = ledger.get("copies") or {}
+            repaired = self._results.repaired
+            renamed = {} if repaired is None else repaired.renamed
+            finals = ((renamed.get(n, n), copies.get(str(ident), ident)) for n, ident in enumerate(seeds, 1))
+            going_on = {final: ident for final, ident in finals if final in self._results.identities}
+            ledger.note_objects(going_on, ours=False)
+            ledger.note("continued", len(going_on))
+        return bool(seeds)
 
     # -- classes -----------------------------------------------------------------------------------------------------------
 
@@ -111,7 +126,9 @@ class Upload:
         there = project(self._server, self._target.project_id)
         names: dict[str, str] = {}
         suffix = self._parameters.settings.model_prediction_suffix or "_model"
-        for name in sorted({identity.class_name for identity in self._results.identities.values()}):
+        theirs = {identity for identity, (_, ours) in self._ledger.objects().items() if not ours}
+        new_ones = (one for one in self._results.identities.values() if one.id not in theirs)
+        for name in sorted({identity.class_name for identity in new_ones}):
             chosen, number = name, 1
             while (found := there.class_named(chosen)) is not None and not found.object_class.accepts(self._template):
                 chosen = f"{name}{suffix}" + ("" if number == 1 else str(number))
@@ -209,7 +226,7 @@ class Upload:
         self, frame: int, rows: Sequence[Seen], there: Sequence[Existing], known: Mapping[int, int]
     ) -> list[NewFigure]:
         """Nothing where an object that was there before has a label of its own."""
-        same = self._same(rows, there)
+        same = self._same(rows, there) if self._parameters.settings.predictions_mode == "iou_merge" else {}
         labelled = {one.object_id for one in there}
         made: list[NewFigure] = []
         parts: dict[int, int] = {}

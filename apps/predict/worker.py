@@ -6,7 +6,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from apps.predict.copying import copy_labels
 from apps.predict.ledger import Ledger
 from apps.predict.remote import ConnectedDetector
 from apps.predict.schema import RunParameters
+from apps.predict.seeds import video_seeds
 from apps.predict.upload import Upload
 from common.detection import registry as detectors
 from common.detection.contract import Detector, DetectorSettings
@@ -27,8 +28,10 @@ from common.prediction.settings import PredictionSettings
 from common.prediction.video import predict_video
 from common.serving.access import Caller
 from common.supervisely_io.cache import VideoCache
+from common.supervisely_io.records import VideoRecord
 from common.supervisely_io.server import Server
 from common.supervisely_io.videos import video
+from common.video.contract import FrameSource
 
 DetectorMaker = Callable[[str, Any, DetectorSettings], Detector]
 
@@ -104,22 +107,14 @@ class VideoWorker:
             Journal(place / f"{record.id}.sqlite", self._fingerprint(task)) as journal,
             Ledger(place / f"{record.id}.upload.sqlite") as ledger,
         ):
-            done = journal.done or predict_video(
-                source,
-                self._detector_for(server, task, stop),
-                self._settings,
-                journal,
-                looks=self._ready_looks(),
-                stop=stop,
-                on_frame=lambda n: report(n, whole),
-            )
+            done = journal.done or self._predict(server, task, record, source, journal, ledger, stop, report)
             if not done:
                 return Done(True, {})
             release()
             target = record if task.target == task.source else video(server, task.target)
             if task.fresh and self._parameters.settings.predictions_mode != "replace":
                 copy_labels(server, record, target, ledger)
-            results = Results(journal, self._settings, source.info)
+            results = self._results(journal, ledger, source)
             shape = template(results.finds, journal.skeleton)
             upload = Upload(server, target, results, shape, self._parameters, ledger, task.job, journal.detector, stop)
             written = upload.run(lambda n: report(record.frames + min(n, record.frames), whole))
@@ -135,6 +130,45 @@ class VideoWorker:
         for leftover in place.glob(f"{record.id}.sqlite*"):
             leftover.unlink()
         return Done(False, told)
+
+    def _predict(
+        self,
+        server: Server,
+        task: VideoTask,
+        record: VideoRecord,
+        source: FrameSource,
+        journal: Journal,
+        ledger: Ledger,
+        stop: threading.Event,
+        report: Callable[[int, int], None],
+    ) -> bool:
+        detector = self._detector_for(server, task, stop)
+        seeds = None
+        settings = self._parameters.settings
+        if settings.predictions_mode == "append" and settings.tracking and settings.tracking_settings.continue_labels:
+            prepare = getattr(detector, "prepare", None)  # what it knows may be in its weights
+            if prepare is not None:
+                prepare()
+            seeds = video_seeds(server, record, ledger, detector.card, journal.next_frame > 0)
+        return predict_video(
+            source,
+            detector,
+            self._settings,
+            journal,
+            looks=self._ready_looks(),
+            stop=stop,
+            on_frame=lambda n: report(n, 2 * max(record.frames, 1)),
+            seeds=seeds,
+        )
+
+    def _results(self, journal: Journal, ledger: Ledger, source: FrameSource) -> Results:
+        """As they were found when repair would take two labelled objects for one: people said that they are two."""
+        results = Results(journal, self._settings, source.info)
+        if results.repaired is not None:
+            seeds = [results.repaired.renamed.get(n, n) for n in range(1, len(ledger.get("seeds") or ()) + 1)]
+            if len(set(seeds)) < len(seeds):
+                return Results(journal, replace(self._settings, repair=False), source.info)
+        return results
 
     def _fingerprint(self, task: VideoTask) -> str:
         plain = json.dumps([task.job, task.source, self._settings.to_json()], sort_keys=True)

@@ -19,6 +19,7 @@ from common.detection.selection import Selection, select
 from common.geometry import codec
 from common.geometry.types import Points
 from common.prediction.looks import Looks
+from common.prediction.seeds import Seeds
 from common.prediction.settings import PredictionSettings
 from common.prediction.untracked import UNTRACKED, Untracked
 from common.tracking.snapshot import Tree, pack, unpack
@@ -61,7 +62,8 @@ class Pipeline:
     """Use as a context manager. Memory: one batch, and the detections of the frames that the associator looks back on.
 
     detector: a fresh one when it is temporal. state: what `save` gave, to go on from there. remembers: whether the detector
-    goes on from there as well; a temporal one that does not must be shown the frames before.
+    goes on from there as well; a temporal one that does not must be shown the frames before. seeds: objects that go on; on
+    frames where they are labelled they are not given out.
     """
 
     def __init__(
@@ -71,10 +73,12 @@ class Pipeline:
         fps: float,
         looks: Looks | None = None,
         state: bytes | None = None,
+        seeds: Seeds | None = None,
     ) -> None:
         self._detector, self._looks = detector, looks
         tree: Tree = None if state is None else unpack(state)
-        made = settings.association(fps)
+        made = replace(settings.association(fps), first_id=1 if seeds is None else seeds.count + 1)
+        self._seeds = seeds
         saved = None if tree is None else tree["associator"]
         self._associator: Associator = (
             Untracked(made, saved) if settings.tracker == UNTRACKED else associators.make(settings.tracker, made, saved)
@@ -117,7 +121,8 @@ class Pipeline:
             self._keep(number, seen)
             if camera is not None:
                 moved[number] = camera
-            tracks = self._associator.update(seen, frame=number, camera=camera)
+            given = None if self._seeds is None else self._seeds.at(number)
+            tracks = self._associator.update(seen, frame=number, camera=camera, given=given)
             out.append(tracks)
             self._collect(tracks, geometry, looks)
         return Part(Tracks.joined(out), geometry, moved, looks)

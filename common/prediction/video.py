@@ -12,6 +12,7 @@ from common.errors import FrameUnreadable
 from common.prediction.journal import Journal
 from common.prediction.looks import Looks
 from common.prediction.pipeline import Pipeline
+from common.prediction.seeds import Seeds
 from common.prediction.settings import PredictionSettings
 from common.video.contract import FrameSource, Image
 from common.video.numbered import numbered
@@ -36,12 +37,13 @@ def predict_video(
     looks: Looks | None = None,
     stop: threading.Event | None = None,
     on_frame: Callable[[int], None] | None = None,
+    seeds: Seeds | None = None,
 ) -> bool:
     """Fills the journal. False when `stop` ended it before the video was through; calling it again goes on from there.
 
     detector: a fresh one when it is temporal. on_frame: told how many frames are through, after each batch. Batches are
     the same whether or not the job was interrupted, so networks that round differently for other batches give equal
-    results. A temporal detector that is not `Resumable` looks at the frames before again.
+    results. A temporal detector that is not `Resumable` looks at the frames before again. seeds: the same each time.
     """
     if journal.done:
         return True
@@ -50,7 +52,7 @@ def predict_video(
         prepare()
     journal.describe(detector.card)
     start = journal.next_frame
-    with Pipeline(detector, settings, source.info.fps, looks, journal.state) as pipeline:
+    with Pipeline(detector, settings, source.info.fps, looks, journal.state, seeds) as pipeline:
         again = detector.card.temporal and not pipeline.remembers
         if start and again and not _replay(source, detector, settings, start, stop):
             return False
