@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from apps.auto_track.engines import TRACKABLE, Engine, InProcessEngine, VelocityEngine, trackers_for
+from apps.auto_track.filled import FilledEngine
 from apps.auto_track.newcomers import FrameDetector, InProcessDetector, RemoteDetector
 from apps.auto_track.remote import Address, RemoteEngine
 from apps.auto_track.settings import EngineChoice, Settings
@@ -67,9 +68,15 @@ class Engines:
             return None
         if choice.interpolation:
             return VelocityEngine()
-        if choice.engine:
-            return InProcessEngine.default(kind) if choice.engine == "default" else InProcessEngine(choice.engine)
-        return RemoteEngine(_address(choice), self._settings.disappear.presence)
+        tracked_as = "bitmap" if choice.as_masks else kind
+        engine: Engine
+        if choice.engine == "default":
+            engine = InProcessEngine.default(tracked_as)
+        elif choice.engine:
+            engine = InProcessEngine(choice.engine)
+        else:
+            engine = RemoteEngine(_address(choice), self._settings.disappear.presence)
+        return FilledEngine(engine) if choice.as_masks else engine
 
 
 def _address(choice: EngineChoice) -> Address:
@@ -86,7 +93,7 @@ def check(settings: Settings) -> None:
         elif kind == "smarttool":
             names = ["grabcut"]
         else:
-            names = [name for name, _ in trackers_for(kind)]
+            names = [name for name, _ in trackers_for("bitmap" if choice.as_masks else kind)]
         if choice.engine not in names:
             raise EngineUnavailable(
                 f"There is no engine {choice.engine!r} for {kind} here. Known: {', '.join(names) or 'none'}."

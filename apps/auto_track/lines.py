@@ -33,12 +33,14 @@ class Options:
 
 @dataclass
 class Line:
-    """One object. pending: frames of a tracklet whose figures are not all final yet."""
+    """One object. pending: frames of a tracklet whose figures are not all final yet. retold: figures of which the labeler
+    knows that their outline is made of other parts by now."""
 
     timeline: Timeline
     seeds: dict[int, list[Seed]]
     pending: dict[Slot, dict[int, tuple[int, dict[int, Sighting]]]] = field(default_factory=dict)
     away: int = 0
+    retold: set[int] = field(default_factory=set)
     box: tuple[int, Box] | None = None
 
 

@@ -85,6 +85,16 @@ def disappeared(object_id: int, frame: int) -> str:
     )
 
 
+def other_topology(object_id: int, frame: int, parts: int, holes: int) -> str:
+    def count(number: int, one: str) -> str:
+        return f"{number} {one}" if number == 1 else f"{number or 'no'} {one}s"
+
+    return (
+        f"The outline of object {object_id} has {count(parts, 'part')} and {count(holes, 'hole')} on frame {frame}, other than "
+        "it was drawn. Look there whether that is right; a correction is tracked on from."
+    )
+
+
 def frame_unreadable(frame: int, why: str) -> str:
     return f"Frame {frame} cannot be read, so tracking ends before it: {why}"
 

@@ -28,16 +28,19 @@ def figures_of(
     size: tuple[int, int],
     sources: Mapping[int, int],
     hide: bool,
+    traced: Mapping[int, Sequence[Value]] | None = None,
 ) -> list[NewFigure]:
     """The figures of one object on one frame: cut to the picture, none where there is nothing of it.
 
-    size: width, height. sources: id of the key figure by number. hide: no figure for what is hidden or gone.
+    size: width, height. sources: id of the key figure by number. hide: no figure for what is hidden or gone. traced: what
+    is written instead of a sighting's value, by number.
     """
     made: list[NewFigure] = []
     for number, sighting in sorted(sightings.items()):
         if sighting.value is None or (hide and not sighting.visible):
             continue
-        for piece in clip_to_frame(sighting.value, *size):
+        values = (traced or {}).get(number, (sighting.value,))
+        for piece in (piece for value in values for piece in clip_to_frame(value, *size)):
             if isinstance(piece, Mask) and piece.area == 0:
                 continue
             made.append(

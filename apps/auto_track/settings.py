@@ -27,12 +27,16 @@ class EngineChoice(_Read):
 
     inference_settings, extra_params: sent along to detectors; extra_params of the detector: enabled, threshold (IoU from
     which a detection is an object that is known already), confidence, every (frames between two looks), class_name.
+
+    as_masks: for polygons: filled, tracked by an engine for masks, and traced again. The outline then follows a shape that
+    changes, holes and parts included; its vertices are no longer those that were drawn.
     """
 
     engine: str | None = None
     task_id: Annotated[int, Field(ge=1)] | None = None
     url: str | None = None
     interpolation: bool = False
+    as_masks: bool = False
     inference_settings: dict[str, Any] = Field(default_factory=dict)
     extra_params: dict[str, Any] = Field(default_factory=dict)
 
@@ -40,6 +44,8 @@ class EngineChoice(_Read):
     def _one(self) -> Self:
         if sum((bool(self.engine), self.task_id is not None, bool(self.url), self.interpolation)) > 1:
             raise ValueError("choose one of engine, task_id, url and interpolation")
+        if self.as_masks and not self.model_backed:
+            raise ValueError("as_masks needs an engine for masks: name one by engine, task_id or url")
         if self.url:
             parts = urlsplit(self.url)
             if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
@@ -100,6 +106,13 @@ class Settings(_Read):
     engines: dict[Literal[*KEYS], EngineChoice] = Field(default_factory=_defaults)  # type: ignore[valid-type]
     disappear: Disappear = Field(default_factory=Disappear)
     two_sided: bool = True
+
+    @model_validator(mode="after")
+    def _masks(self) -> Self:
+        odd = [kind for kind, choice in self.engines.items() if choice.as_masks and kind != "polygon"]
+        if odd:
+            raise ValueError(f"as_masks is for polygons, not for {odd[0]}")
+        return self
 
     def engine(self, kind: str) -> EngineChoice:
         return self.engines.get(kind) or EngineChoice()

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from apps.auto_track import messages
 from apps.auto_track.engines import Engine, EngineFailed, Scene, Sighting, Start
+from apps.auto_track.filled import Topology, outlines
 from apps.auto_track.journal import Journal, SavedLeg
 from apps.auto_track.legs import Leg, figure_key, parsed_key
 from apps.auto_track.lines import Line, Lines, Options, Strand
@@ -20,7 +21,8 @@ from apps.auto_track.output import figures_of, fused, read_row, write_row
 from apps.auto_track.timeline import Change, Slot, Timeline, Tracklet
 from common.errors import EngineUnavailable, FrameUnreadable, PromptInvalid
 from common.geometry.measures import bounds
-from common.geometry.shapes import Value, to_geometry
+from common.geometry.shapes import Polygon, Value, to_geometry
+from common.geometry.types import Mask
 from common.supervisely_io.records import NewFigure
 from common.tracking.plan import MAX_EXEMPLARS
 
@@ -319,15 +321,32 @@ class Tracking:
             together = dict(fused(ahead, seen, {n: seed.value for n, seed in enumerate(seeds)}, position))
         size = (self.scene.video.width, self.scene.video.height)
         sources = {number: seed.figure_id for number, seed in enumerate(seeds) if seed.figure_id}
-        figures = figures_of(
-            together, object_id, frame, self.lines.options.track_id, size, sources, self.lines.options.hide
-        )
+        options = self.lines.options
+        traced = self._traced(object_id, line, frame, together, seeds)
+        figures = figures_of(together, object_id, frame, options.track_id, size, sources, options.hide, traced)
         self._outbox.put(frame, object_id, figures, len(seen), version)
         self._notice(object_id, line, frame, bool(figures))
         values = [s.value for s in together.values() if s.value is not None]
         boxes = [box for value in values if (box := bounds(to_geometry(value))) is not None] if figures else []
         if boxes:
             line.box = (frame, boxes[0])
+
+    def _traced(
+        self, object_id: int, line: Line, frame: int, seen: Mapping[int, Sighting], seeds: Sequence[Seed]
+    ) -> dict[int, list[Polygon]]:
+        """Outlines of what was drawn as a polygon and tracked as a mask. Tells the labeler, once, when such an outline falls
+        into other parts or holes than were drawn."""
+        found: dict[int, list[Polygon]] = {}
+        for number, sighting in seen.items():
+            drawn = seeds[number].value
+            if not isinstance(drawn, Polygon) or not isinstance(sighting.value, Mask):
+                continue
+            found[number] = outlines(sighting.value)
+            now = Topology.of(found[number])
+            if now.parts and now != Topology.of([drawn]) and number not in line.retold:
+                line.retold.add(number)
+                self._outbox.warn(messages.other_topology(object_id, frame, now.parts, now.holes))
+        return found
 
     def _notice(self, object_id: int, line: Line, frame: int, there: bool) -> None:
         """Tells the labeler, once, when an object stays away."""

@@ -18,6 +18,7 @@ from supervisely.geometry.graph import KeypointsTemplate
 
 from apps.auto_track.discovery import Engines
 from apps.auto_track.engines import InProcessEngine
+from apps.auto_track.filled import FilledEngine
 from apps.auto_track.main import create_app
 from apps.auto_track.service import Service
 from apps.workbench.settings import Settings
@@ -56,9 +57,10 @@ class RailEngines(Engines):
 
     def _make(self, kind: str) -> Any:
         made = super()._make(kind)
-        if isinstance(made, InProcessEngine) and self._settings.engine(kind).engine == "default":
-            return InProcessEngine("rail", lambda name: RailTracker(self.rail))
-        return made
+        if not isinstance(made, InProcessEngine | FilledEngine) or self._settings.engine(kind).engine != "default":
+            return made
+        rail = InProcessEngine("rail", lambda name: RailTracker(self.rail))
+        return FilledEngine(rail) if isinstance(made, FilledEngine) else rail
 
 
 @dataclass
