@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from common.cluster import on_ray
@@ -91,6 +92,43 @@ def test_a_stop_reaches_the_workers(executor: RayExecutor, tmp_path: Path) -> No
     assert seen[0][1:] == (1, 2)
     assert 1 <= len(outcomes) <= 2
     assert all(outcome.answer is not None for outcome in outcomes)
+
+
+@pytest.mark.slow
+def test_a_machine_that_goes_away_takes_nothing_with_it(cluster: Any, executor: RayExecutor, tmp_path: Path) -> None:
+    """The second machine's daemon is killed, and all that it runs: what was finished is not done again, what was under way
+    is done by the machine that is left."""
+    away = next(node for node in cluster.worker_nodes)
+    raylet = away.all_processes["raylet"][0].process.pid
+    found: dict[str, int] = {}
+    lost: set[int] = set()
+    on_time: set[str] = set()
+
+    def there() -> set[int]:
+        """Workers of that machine which have begun something."""
+        begun = {int(pid) for number in range(10) for pid in done(tmp_path, number)}
+        return {pid for pid in begun if psutil.pid_exists(pid) and psutil.Process(pid).ppid() == raylet}
+
+    try:
+        tasks = (Task(str(n), (n, "slow")) for n in range(10))
+        for outcome in executor.run(partial(Squarer, str(tmp_path)), tasks):
+            assert outcome.key not in found, "a task has one outcome"
+            assert outcome.answer is not None
+            found[outcome.key] = outcome.answer[0]
+            # the answer is of a worker of the first machine: that of the second is in the middle of something
+            if not lost and outcome.answer[1] not in there() and there():
+                lost, on_time = there(), set(found)
+                cluster.remove_node(away, allow_graceful=False)
+    finally:
+        if lost:
+            cluster.add_node(num_cpus=1, num_gpus=0, object_store_memory=STORE)
+    assert lost, "the second machine did some of the work"
+    assert found == {str(n): n * n for n in range(10)}
+    often = {number: len(done(tmp_path, number)) for number in range(10)}
+    assert all(often[int(key)] == 1 for key in on_time), "what was finished was not done again"
+    again = {number for number, times in often.items() if times > 1}
+    assert len(again) <= 1 and all(often[number] == 2 for number in again)
+    assert all(int(pid) not in lost for number in again for pid in done(tmp_path, number)[1:])
 
 
 def test_a_machine_without_ray_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
