@@ -29,6 +29,14 @@ _UNSURE = 0.45
 """Carried boxes that were not found again begin no object."""
 _CARRIED = 0.12
 """Boxes that score less are not carried on."""
+_STEADY = 0.6
+"""IoU from which a find and the carried box are averaged, where flow is sure."""
+_FLOW = 0.75
+"""Trust from which flow is sure."""
+_GAIN = 0.25
+"""Share of a find in the average, once there were many."""
+_DRAWN = 4.0
+"""Finds that a person's box is worth."""
 _ROOM = 64
 """Boxes that a snapshot has room for, and as many again where there are more."""
 _GIVEN = 0.25
@@ -66,6 +74,7 @@ class VideoDetector:
         self._segmenter = segmenter
         self._carrier = Carrier(np.zeros((0, 4), np.float32))
         self._last = Detections()
+        self._finds = np.zeros(0, np.float32)
         self._next = 0
 
     @property
@@ -99,8 +108,9 @@ class VideoDetector:
             return None
         count = len(self._last)
         room = -(-max(count, 1) // _ROOM) * _ROOM  # a size that hardly ever changes
-        boxes = np.zeros((room, 6), np.float32)
-        boxes[:count, :4], boxes[:count, 4], boxes[:count, 5] = self._last.xyxy, self._last.scores, self._last.classes
+        last = (self._last.xyxy, self._last.scores[:, None], self._last.classes[:, None], self._finds[:, None])
+        boxes = np.zeros((room, 7), np.float32)
+        boxes[:count] = np.concatenate(last, 1)
         head = np.array([self._every, self._next, count], np.int64)
         return pack({"head": head, "boxes": boxes, "grey": self._carrier.grey, "inner": inner})
 
@@ -114,6 +124,7 @@ class VideoDetector:
         self._next, count = int(tree["head"][1]), int(tree["head"][2])
         boxes = tree["boxes"][:count]
         self._last = Detections(boxes[:, :4], boxes[:, 4], boxes[:, 5].astype(np.int64))
+        self._finds = boxes[:, 6].copy()
         self._carrier = Carrier(self._last.xyxy, tree["grey"])
 
     def _one(self, number: int, image: Image) -> Detections:
@@ -126,48 +137,59 @@ class VideoDetector:
             if self._detector.card.temporal:
                 self._detector.detect([image])
             self._last = Detections(given.boxes, np.ones(len(given.boxes), np.float32), given.classes)
+            self._finds = np.full(len(given.boxes), _DRAWN, np.float32)
         elif looks or self._detector.card.temporal:
-            found = (
-                self._detector.look(image, self._carrier.boxes) if self._carry else self._detector.detect([image])[0]
-            )
-            self._last = self._joined(found, image.shape) if self._carry else found
+            if self._carry:
+                self._join(self._detector.look(image, self._carrier.boxes), image.shape)
+            else:
+                (self._last,) = self._detector.detect([image])
+                self._finds = np.ones(len(self._last), np.float32)
         else:
-            self._last = self._moved(image.shape)
+            self._last, kept = self._moved(image.shape)
+            self._finds = self._finds[kept]
         return self._last
 
-    def _moved(self, shape: tuple[int, ...]) -> Detections:
-        """The last frame's boxes where flow says that they went."""
+    def _moved(self, shape: tuple[int, ...]) -> tuple[Detections, NDArray[np.int64]]:
+        """The last frame's boxes where flow says that they went, and which of them are still there."""
         trust = self._carrier.trust
         scores = self._last.scores * np.where(trust > 0.6, 0.98, 0.8).astype(np.float32)
         return self._inside(self._carrier.boxes, scores, self._last.classes, shape)
 
-    def _joined(self, found: Detections, shape: tuple[int, ...]) -> Detections:
-        """What was found, and what was there before and is not denied."""
-        before = self._moved(shape)
+    def _join(self, found: Detections, shape: tuple[int, ...]) -> None:
+        """What was found, where it is averaged over its finds, and what was there before and is not denied."""
+        before, kept = self._moved(shape)
+        finds, trust = self._finds[kept], self._carrier.trust[kept]
         if not len(before):
-            return found
-        sure = found.keep(np.flatnonzero(found.scores >= _SEEN))
-        seen = np.zeros(len(before), bool)
-        if len(sure):
-            seen = box_iou(before.xyxy, sure.xyxy).max(1) > _SAME
-        rest = np.flatnonzero(~seen)
-        boxes = before.xyxy[rest]
+            self._last, self._finds = found, np.ones(len(found), np.float32)
+            return
+        overlap = box_iou(found.xyxy, before.xyxy) if len(found) else np.zeros((0, len(before)))
+        sure = found.scores >= _SEEN
+        seen = overlap[sure].max(0, initial=0) > _SAME
+        # a doubtful find in the place of a box that is carried on is that box
+        doubled = ~sure & (overlap[:, ~seen].max(1, initial=0) > _SAME)
+        boxes, count = found.xyxy.copy(), np.ones(len(found), np.float32)
+        alike = np.where(found.classes[:, None] == before.classes[None], overlap, 0)
+        partner = alike.argmax(1) if len(found) else np.zeros(0, np.int64)
+        steady = sure & (alike.max(1, initial=0) > _STEADY) & (trust[partner] > _FLOW)
+        gain = np.maximum(1 / (finds[partner] + 1), _GAIN)[:, None]
+        boxes[steady] = ((1 - gain) * before.xyxy[partner] + gain * found.xyxy)[steady]
+        count[steady] = np.minimum(finds[partner] + 1, 100)[steady]
+        rest, kept_found = np.flatnonzero(~seen), np.flatnonzero(~doubled)
         scores = np.minimum(before.scores[rest] * _LASTS, _UNSURE).astype(np.float32)
-        weak = np.flatnonzero(found.scores < _SEEN)
-        if len(rest) and len(weak):  # a doubtful find in the place of a carried box is that box
-            weak = weak[box_iou(found.xyxy[weak], boxes).max(1) <= _SAME]
-        kept = np.r_[np.flatnonzero(found.scores >= _SEEN), weak]
-        return Detections(
-            np.concatenate((found.xyxy[kept], boxes)),
-            np.concatenate((found.scores[kept], scores)),
-            np.concatenate((found.classes[kept], before.classes[rest])),
+        self._last = Detections(
+            np.concatenate((boxes[kept_found], before.xyxy[rest])),
+            np.concatenate((found.scores[kept_found], scores)),
+            np.concatenate((found.classes[kept_found], before.classes[rest])),
         )
+        self._finds = np.concatenate((count[kept_found], finds[rest])).astype(np.float32)
 
-    def _inside(self, boxes: Float, scores: Float, classes: NDArray[np.int64], shape: tuple[int, ...]) -> Detections:
-        """What is still in the picture, cut at its edge; what mostly left is gone."""
+    def _inside(
+        self, boxes: Float, scores: Float, classes: NDArray[np.int64], shape: tuple[int, ...]
+    ) -> tuple[Detections, NDArray[np.int64]]:
+        """What is still in the picture, cut at its edge, and its rows; what mostly left is gone."""
         rows, columns = shape[:2]
         cut = np.clip(boxes, 0, np.array([columns, rows, columns, rows], np.float32))
         area = np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-3).prod(1)
         left = np.maximum(cut[:, 2:] - cut[:, :2], 0).prod(1) / area
         kept = np.flatnonzero((scores >= _CARRIED) & (left > 0.3) & ((cut[:, 2:] - cut[:, :2]).min(1) > 2))
-        return Detections(cut[kept], scores[kept], classes[kept])
+        return Detections(cut[kept], scores[kept], classes[kept]), kept
