@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -70,7 +70,7 @@ def drawings(text: str, first: int, labels: np.ndarray) -> list[Drawing]:
 
 
 def play(
-    stream: Stream, seen: Sequence[Features], order: list[int], drawn: list[Drawing], shape: tuple[int, int]
+    stream: Stream, seen: Mapping[int, Features], order: list[int], drawn: list[Drawing], shape: tuple[int, int]
 ) -> list[Found]:
     """The clip in that order; everything is drawn on its first frame."""
     banks = [Bank() for _ in drawn]
@@ -84,7 +84,8 @@ def run_case(case: Case) -> Arrays:
     frames, labels = clip(case)
     stream = Stream(network(case))
     shape = frames.shape[1:3]
-    seen = [stream.see(frame) for frame in frames]  # once for all runs
+    listed = (numbers for name, numbers in case["arrays"].items() if name.endswith("_frames"))
+    seen = {int(n): stream.see(frames[int(n)]) for n in np.unique([0, *np.concatenate([*listed])])}  # once for all runs
     features = seen[0]
     fine0, fine1 = features.fine
     memory = stream.learn(features, labels[0] == 1, shape)
