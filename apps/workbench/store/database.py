@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -85,3 +85,9 @@ def new_ids(session: Session, table: str, count: int) -> range:
 def now() -> str:
     """This moment as the platform writes it: 2026-01-31T12:00:00.000Z."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+
+def portions(idents: Sequence[int]) -> Iterator[Sequence[int]]:
+    """So many that one statement takes them: SQLite takes about 32 thousand values."""
+    for start in range(0, len(idents), 10_000):
+        yield idents[start : start + 10_000]

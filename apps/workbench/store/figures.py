@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, delete, insert, or_, select
 from sqlalchemy.orm import Session
 
 from apps.workbench.store import listing
-from apps.workbench.store.database import new_ids, now
+from apps.workbench.store.database import new_ids, now, portions
 from apps.workbench.store.errors import Refused, missing
 from apps.workbench.store.geometry_json import bounds, fits_class, inside
 from apps.workbench.store.models import AnnotationObject, Blob, Figure, ObjectClass, Tag, TagMeta, Video
@@ -222,7 +222,8 @@ def get_figure(session: Session, ident: int) -> Figure:
 
 def remove_figures(session: Session, idents: Sequence[int]) -> None:
     """Ids that are gone already are no error: a repeated request must end as the first did."""
-    session.execute(delete(Figure).where(Figure.id.in_(idents)))
+    for part in portions(idents):
+        session.execute(delete(Figure).where(Figure.id.in_(part)))
 
 
 def geometries(session: Session, idents: Sequence[int]) -> list[tuple[int, str]]:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from apps.workbench.store.database import now
+from apps.workbench.store.database import now, portions
 from apps.workbench.store.errors import Refused, missing
 from apps.workbench.store.images import get_images
 from apps.workbench.store.labels import get_label, tag_row
@@ -70,8 +70,9 @@ def set_value(session: Session, ident: int, value: Any) -> dict[str, Any]:
 
 def untag_images(session: Session, image_ids: Sequence[int], tag_ids: Sequence[int], ident: int | None = None) -> None:
     """ident: only this one of them."""
-    chosen = delete(Tag).where(Tag.image_id.in_(image_ids), Tag.tag_meta_id.in_(tag_ids))
-    session.execute(chosen if ident is None else chosen.where(Tag.id == ident))
+    for part in portions(image_ids):
+        chosen = delete(Tag).where(Tag.image_id.in_(part), Tag.tag_meta_id.in_(tag_ids))
+        session.execute(chosen if ident is None else chosen.where(Tag.id == ident))
 
 
 def untag_label(session: Session, label_id: int, tag_id: int, ident: int | None = None) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.orm import Session
 
 from apps.workbench.store import listing
-from apps.workbench.store.database import new_ids, now
+from apps.workbench.store.database import new_ids, now, portions
 from apps.workbench.store.errors import NameTaken, Refused, missing
 from apps.workbench.store.models import Blob, Collection, CollectionItem, Dataset, Image, Label, Tag, TagMeta
 from apps.workbench.store.names import filename
@@ -40,7 +40,9 @@ def get_image(session: Session, ident: int) -> Image:
 
 def get_images(session: Session, idents: Sequence[int]) -> list[Image]:
     """In the order asked for. Raises `NotFound` for the first that is not there."""
-    found = {image.id: image for image in session.scalars(select(Image).where(Image.id.in_(set(idents))))}
+    found: dict[int, Image] = {}
+    for part in portions(list(set(idents))):
+        found |= {image.id: image for image in session.scalars(select(Image).where(Image.id.in_(part)))}
     for ident in idents:
         if ident not in found:
             raise missing("image", ident)
@@ -119,7 +121,8 @@ def edit_image(session: Session, ident: int, changes: Mapping[str, Any]) -> Imag
 
 def remove_images(session: Session, idents: Sequence[int]) -> None:
     """With their labels and tags. The files stay until unused ones are cleaned up."""
-    session.execute(delete(Image).where(Image.id.in_(idents)))
+    for part in portions(idents):
+        session.execute(delete(Image).where(Image.id.in_(part)))
 
 
 # --- lists ------------------------------------------------------------------------------------------------------------
@@ -246,13 +249,8 @@ def images_json(session: Session, images: Sequence[Image]) -> list[dict[str, Any
 def image_tags(session: Session, idents: Sequence[int]) -> dict[int, list[dict[str, Any]]]:
     """Tags by image."""
     found: dict[int, list[dict[str, Any]]] = {}
-    for start in range(0, len(idents), 10_000):  # SQLite takes about 32 thousand values in one statement
-        rows = session.execute(
-            select(Tag, TagMeta.name)
-            .join(TagMeta)
-            .where(Tag.image_id.in_(idents[start : start + 10_000]))
-            .order_by(Tag.id)
-        )
+    for part in portions(idents):
+        rows = session.execute(select(Tag, TagMeta.name).join(TagMeta).where(Tag.image_id.in_(part)).order_by(Tag.id))
         for tag, name in rows:
             assert tag.image_id is not None
             found.setdefault(tag.image_id, []).append({**tag_json(tag, name), "entityId": tag.image_id})

@@ -14,7 +14,7 @@ from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
 from apps.workbench.store import listing
-from apps.workbench.store.database import new_ids, now
+from apps.workbench.store.database import new_ids, now, portions
 from apps.workbench.store.errors import Refused, missing
 from apps.workbench.store.geometry_json import bounds, fits_class
 from apps.workbench.store.images import get_images, image_tags
@@ -300,13 +300,8 @@ def _label_json(label: Label, title: str, tags: list[dict[str, Any]]) -> dict[st
 
 def _label_tags(session: Session, idents: Sequence[int]) -> dict[int, list[dict[str, Any]]]:
     found: dict[int, list[dict[str, Any]]] = {}
-    for start in range(0, len(idents), 10_000):
-        rows = session.execute(
-            select(Tag, TagMeta.name)
-            .join(TagMeta)
-            .where(Tag.label_id.in_(idents[start : start + 10_000]))
-            .order_by(Tag.id)
-        )
+    for part in portions(idents):
+        rows = session.execute(select(Tag, TagMeta.name).join(TagMeta).where(Tag.label_id.in_(part)).order_by(Tag.id))
         for tag, name in rows:
             assert tag.label_id is not None
             found.setdefault(tag.label_id, []).append(tag_json(tag, name))
@@ -378,7 +373,8 @@ def edit_label(session: Session, ident: int, changes: Mapping[str, Any]) -> None
 
 def remove_labels(session: Session, idents: Sequence[int]) -> None:
     """Ids that are gone already are no error: a repeated request must end as the first did."""
-    session.execute(delete(Label).where(Label.id.in_(idents)))
+    for part in portions(idents):
+        session.execute(delete(Label).where(Label.id.in_(part)))
 
 
 def geometries(session: Session, idents: Iterable[int]) -> dict[int, str]:

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from apps.predict import pictures
+from tests.apps.detector.harness import BrightDetector
+from tests.apps.detector.test_detector import picture
 from tests.apps.predict.conftest import Predicting, Project
 
 PATIENCE_MS = 60_000
@@ -60,3 +63,25 @@ def test_from_project_to_labels(page, predict: Predicting, project: Project) -> 
     assert page.is_disabled("#run")
     page.reload()
     page.wait_for_function("document.getElementById('state').textContent.startsWith('finished')")
+
+
+@pytest.mark.slow
+def test_a_project_of_images(page, predict: Predicting, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(pictures, "make_detector", lambda settings: BrightDetector())
+    api = predict.served.api
+    made = api.project.create(1, "Pictures for the page", change_name_if_conflict=True)
+    dataset = api.dataset.create(made.id, "all of them")
+    api.image.upload_nps(dataset.id, ["a.png", "b.png"], [picture(30), picture(60)])
+    page.reload()
+    page.wait_for_function("[...document.querySelectorAll('#project option')].some(o => o.text.startsWith('Pictures'))")
+    page.select_option("#project", label=made.name)
+    page.wait_for_function("document.querySelectorAll('#videos tr').length === 1")
+    assert "all of them" in page.inner_text("#videos")
+    assert not page.is_visible("#row-tracker")
+    page.click("#look")
+    page.wait_for_function("document.getElementById('look-said').textContent.includes('new labels')")
+    assert page.is_visible("#still") and not page.is_visible("#clip")
+    page.select_option("#where", "source")
+    page.click("#run")
+    page.wait_for_function("document.getElementById('state').textContent.startsWith('finished: 2 of 2 images')")
+    assert [one.labels_count for one in api.image.get_list(dataset.id)] == [1, 1]

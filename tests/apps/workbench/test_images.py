@@ -482,6 +482,23 @@ def test_what_is_no_picture_is_refused_and_not_kept(served: Served, content: byt
     assert not list((served.settings.data / "files" / "incoming").iterdir())
 
 
+def test_an_upload_above_the_limit_is_refused(served: Served) -> None:
+    limit = served.settings.max_upload_bytes
+    reply = _post_file(served, b"\0" * (limit + 1))
+    assert reply.status_code == 413
+    assert not list((served.settings.data / "files" / "incoming").iterdir())
+
+
+def test_many_ids_at_once(served: Served, pictured: Pictured) -> None:
+    """More than one statement takes."""
+    idents = list(range(2 * 10**9, 2 * 10**9 + 40_000))
+    assert served.call("figures.bulk.remove", {"figureIds": idents}).status_code == 200
+    assert served.call("images.bulk.remove", {"imageIds": [*idents, pictured.images[2].id]}).status_code == 200
+    assert served.api.image.get_info_by_id(pictured.images[2].id) is None
+    reply = served.call("image-tags.bulk.add-to-image", {"tagId": 1, "ids": idents})
+    assert reply.status_code == 404
+
+
 @pytest.mark.parametrize("title", ["../a.png", "a/b.png", "..", "", "a\nb.png", "x" * 300])
 def test_titles_that_would_be_paths_for_others_are_refused(served: Served, pictured: Pictured, title: str) -> None:
     body = {"datasetId": pictured.dataset, "images": [{"title": title, "hash": pictured.images[0].hash}]}
