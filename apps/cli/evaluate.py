@@ -23,6 +23,7 @@ from common.evaluation import masks as mask_metrics
 from common.evaluation import mot as mot_metrics
 from common.evaluation import points as point_metrics
 from common.evaluation import readers
+from common.evaluation.mot_text import MotRows
 from common.evaluation.mot_text import read as read_mot
 
 app = typer.Typer(
@@ -36,6 +37,9 @@ app = typer.Typer(
 Truth = Annotated[Path, typer.Argument(metavar="GT", help="Ground truth.")]
 Result = Annotated[Path, typer.Argument(metavar="RESULT", help="What is to be scored.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+WAYS = ("interpolation", "forward", "two-sided", "assistant")
+"""Of labeling, as `evaluate effort` compares them."""
 
 MotRules = StrEnum("MotRules", {name: name for name in get_args(mot_metrics.Rules)})
 SkipFrames = StrEnum("SkipFrames", {name: name for name in get_args(mask_metrics.Skip)})
@@ -141,6 +145,82 @@ def evaluate_points(
         table = {"256 raster": _flat(point_metrics.score(*args, size=raster, labelled=true.labelled)), **table}
     shown = ("scored", "aj", "delta_avg", "oa", "mean_error", "median_error", "missing")
     _report({"points": len(true.names), "scores": table}, table, shown, as_json, "Points")
+
+
+@app.command("effort")
+def evaluate_effort(
+    truth: Truth,
+    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="The video, or a folder of its images.")],
+    result: Annotated[
+        Path | None, typer.Option(metavar="TRACKS.txt", help="What the assistant made.", show_default=False)
+    ] = None,
+    examples: Annotated[
+        str, typer.Option(metavar="1,26,...", help="Frames (from 1) that were labelled for the assistant.")
+    ] = "1",
+    tracker: Annotated[str, typer.Option(metavar="NAME", help="What tracks.")] = "correlation",
+    ways: Annotated[
+        list[str] | None,
+        typer.Option("--way", metavar="|".join(WAYS), help="Only this way; repeat for more.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Corrections that a simulated annotator makes per 1,000 frames, by the way of labeling. Truth and result: MOT text."""
+    from common.labeling import effort  # brings the trackers
+    from common.trackers import registry
+    from common.video.reader import open_source
+
+    unknown = [way for way in ways or () if way not in WAYS]
+    if unknown:
+        raise UserError(f"--way {unknown[0]}: choose {', '.join(WAYS)}.")
+    if result is None and ways and "assistant" in ways:
+        raise UserError("The assistant's effort needs its result: pass --result TRACKS.txt.")
+    numbers = [part.strip() for part in examples.split(",")]
+    if not all(part.isdecimal() and int(part) > 0 for part in numbers):
+        raise UserError(f"--examples {examples}: give numbers of frames from 1 with commas between them, such as 1,26.")
+    source = open_source(video)
+    frames = source.info.frames
+    lives = [
+        effort.Life(key, boxes, np.zeros(frames, bool))
+        for key, boxes in _tracked(read_mot(truth), frames, truth).items()
+    ]
+    made = registry.make(tracker)
+    done: dict[str, effort.Effort] = {}
+    for way in ways or [way for way in WAYS if way != "assistant" or result is not None]:
+        if way == "interpolation":
+            done[way] = effort.by_interpolation(lives, frames)
+        elif way == "forward":
+            done[way] = effort.forward(lives, source, made)
+        elif way == "two-sided":
+            done[way] = effort.two_sided(lives, source, made)
+        else:
+            assert result is not None
+            found = _tracked(read_mot(result), frames, result)
+            done[way] = effort.assisted(lives, found, source, made, [int(n) - 1 for n in numbers])
+    table = {
+        way: {"frames": one.frames, "corrections": one.corrections, "per_thousand": round(one.per_thousand, 2)}
+        for way, one in done.items()
+    }
+    if as_json:
+        typer.echo(json.dumps({"objects": len(lives), "ways": table}, indent=1))
+        return
+    shown = Table(title="Labeling effort", box=borders.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))
+    for heading in ("", "frames", "corrections", "per 1,000 frames"):
+        shown.add_column(heading, justify="left" if not heading else "right", no_wrap=True)
+    for way, row in table.items():
+        shown.add_row(way, str(row["frames"]), str(row["corrections"]), f"{row['per_thousand']:.1f}")
+    Console(width=None if sys.stdout.isatty() else 160).print(shown)
+
+
+def _tracked(rows: MotRows, frames: int, path: Path) -> dict[str, Any]:
+    """Boxes float64 (frames, 4) by identity, NaN where it is not. Rows with flag 0 are left out."""
+    if rows.frames > frames:
+        raise UserError(f"{path.name} has frame {rows.frames}, but the video ends at frame {frames}.")
+    found: dict[str, Any] = {}
+    for row in np.flatnonzero(rows.flag != 0):
+        boxes = found.setdefault(str(int(rows.id[row])), np.full((frames, 4), np.nan))
+        x, y, w, h = rows.xywh[row]
+        boxes[int(rows.frame[row]) - 1] = x, y, x + w, y + h
+    return found
 
 
 # -- which result belongs to which truth ------------------------------------------------------------------------------

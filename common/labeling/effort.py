@@ -232,7 +232,10 @@ def _removed(lives: Sequence[Life], found: Mapping[str, Float]) -> int:
     for boxes in found.values():
         frames = np.flatnonzero(np.isfinite(boxes[:, 0]))
         on = [
-            any(life.unsure[int(f)] or (life.present(int(f)) and iou(boxes[f], life.boxes[f]) >= _SAME) for life in lives)
+            any(
+                life.unsure[int(f)] or (life.present(int(f)) and iou(boxes[f], life.boxes[f]) >= _SAME)
+                for life in lives
+            )
             for f in frames
         ]
         removed += bool(len(frames)) and float(np.mean(on)) < _WRONG
@@ -247,9 +250,10 @@ def _corrected(
     follow = _Follower(tracker)
 
     def theirs(frame: int, key: str | None) -> Float | None:
-        if key is None or not np.isfinite(found[key][frame, 0]):
+        if key is None:
             return None
-        return found[key][frame]
+        box: Float = found[key][frame]
+        return box if np.isfinite(box[0]) else None
 
     for frame in range(len(life.boxes)):
         drawn = follow.push(read(frame)) if follow.active else None
