@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -101,17 +102,25 @@ def test_a_machine_that_goes_away_takes_nothing_with_it(cluster: Any, executor: 
     away = next(node for node in cluster.worker_nodes)
     raylet = away.all_processes["raylet"][0].process.pid
     found: dict[str, int] = {}
+    taken: list[int] = []
     lost: set[int] = set()
     on_time: set[str] = set()
 
     def there() -> set[int]:
         """Workers of that machine which have begun something."""
-        begun = {int(pid) for number in range(10) for pid in done(tmp_path, number)}
+        begun = {int(pid) for number in taken for pid in done(tmp_path, number)}
         return {pid for pid in begun if psutil.pid_exists(pid) and psutil.Process(pid).ppid() == raylet}
 
+    def tasks() -> Iterator[Task[tuple[int, str]]]:
+        """Until the second machine, which may start late, has begun something and is gone; then four more."""
+        end, more = time.monotonic() + 90, 4
+        while more and time.monotonic() < end:
+            more -= bool(lost)
+            taken.append(len(taken))
+            yield Task(str(taken[-1]), (taken[-1], "slow"))
+
     try:
-        tasks = (Task(str(n), (n, "slow")) for n in range(10))
-        for outcome in executor.run(partial(Squarer, str(tmp_path)), tasks):
+        for outcome in executor.run(partial(Squarer, str(tmp_path)), tasks()):
             assert outcome.key not in found, "a task has one outcome"
             assert outcome.answer is not None
             found[outcome.key] = outcome.answer[0]
@@ -123,8 +132,8 @@ def test_a_machine_that_goes_away_takes_nothing_with_it(cluster: Any, executor: 
         if lost:
             cluster.add_node(num_cpus=1, num_gpus=0, object_store_memory=STORE)
     assert lost, "the second machine did some of the work"
-    assert found == {str(n): n * n for n in range(10)}
-    often = {number: len(done(tmp_path, number)) for number in range(10)}
+    assert found == {str(n): n * n for n in taken}
+    often = {number: len(done(tmp_path, number)) for number in taken}
     assert all(often[int(key)] == 1 for key in on_time), "what was finished was not done again"
     again = {number for number, times in often.items() if times > 1}
     assert len(again) <= 1 and all(often[number] == 2 for number in again)
