@@ -23,6 +23,17 @@ def to_input(crops: NDArray[np.uint8], device: torch.device, dtype: torch.dtype)
     return ((pixels - mean) / deviation).to(dtype).contiguous()
 
 
+def pieces(count: int, device: torch.device) -> list[slice]:
+    """Which of so many objects go through a network together: on a GPU all of them. A CPU is busy with two, and with more
+    intermediate results leave its cache: 20 at once took up to 1.4 times as long for each.
+
+    >>> pieces(5, torch.device("cpu")), pieces(5, torch.device("cuda")), pieces(0, torch.device("cpu"))
+    ([slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)], [slice(0, 5, None)], [])
+    """
+    most = 2 if device.type == "cpu" else max(1, count)
+    return [slice(begin, min(begin + most, count)) for begin in range(0, count, most)]
+
+
 def split_heads(tokens: Tensor, heads: int) -> Tensor:
     """(n, length, width) -> (n, heads, length, width / heads)."""
     n, length, width = tokens.shape

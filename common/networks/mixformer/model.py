@@ -36,6 +36,10 @@ class Templates(NamedTuple):
     kept: list[Kept]
     first: Tensor
 
+    def part(self, which: slice) -> Templates:
+        """Those of some of the objects."""
+        return Templates([(key[which], value[which]) for key, value in self.kept], self.first[which])
+
 
 class MixFormer(nn.Module):
     """Any of the published variants; objects are the batch."""

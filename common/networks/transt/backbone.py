@@ -28,9 +28,11 @@ class Bottleneck(nn.Module):
     def forward(self, grid: Tensor) -> Tensor:
         """(n, inputs, h, w) -> (n, 4 width, h / stride, w / stride)."""
         shortcut = grid if self.downsample is None else self.downsample(grid)
-        out = F.relu(self.bn1(self.conv1(grid)))
-        out = F.relu(self.bn2(self.conv2(out)))
-        return F.relu(self.bn3(self.conv3(out)) + shortcut)
+        out = torch.relu_(self.bn1(self.conv1(grid)))
+        out = torch.relu_(self.bn2(self.conv2(out)))
+        out = self.bn3(self.conv3(out))
+        out += shortcut
+        return torch.relu_(out)
 
 
 class Body(nn.Module):
@@ -46,7 +48,7 @@ class Body(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(n, 3, s, s) -> (n, 16 width, s / 8, s / 8)."""
-        grid = F.max_pool2d(F.relu(self.bn1(self.conv1(images))), 3, 2, 1)
+        grid = F.max_pool2d(torch.relu_(self.bn1(self.conv1(images))), 3, 2, 1)
         out: Tensor = self.layer3(self.layer2(self.layer1(grid)))
         return out
 

@@ -53,6 +53,8 @@ class TransT(nn.Module):
         self.backbone = nn.Sequential(Joiner(Body(config.stem, config.depths)))
         for name, size in (("where_template", config.template_size), ("where_search", config.search_size)):
             self.register_buffer(name, position_table(width, size // 8), persistent=False)
+        # Convolutions take about a tenth less time on a CPU.
+        self.backbone.to(memory_format=torch.channels_last)
 
     def encode(self, images: Tensor) -> Tensor:
         """Normalised crops (n, 3, s, s) -> tokens (n, (s / 8)^2, width); templates' are kept, the rest is per frame."""

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from common.networks.mcitrack import MCITrack, MCITrackConfig
-from common.networks.vision_layers import to_input
+from common.networks.mcitrack import Maps, MCITrack, MCITrackConfig
+from common.networks.vision_layers import pieces, to_input
 from common.trackers.boxes.siamese_contract import Found, Sighting, margins
 from common.trackers.boxes.siamese_crop import (
     Array,
@@ -188,7 +188,14 @@ class MCITrackProcedure:
         if self._templates is None:
             none = np.zeros(0, np.float32)
             return np.zeros((0, 4), np.float32), none, none, self._state
-        maps, state = self._network.search(self._input(crops), self._templates, self._state)
+        found, states = zip(
+            *(
+                self._network.search(self._input(crops[part]), self._templates[part], self._state[part])
+                for part in pieces(len(crops), self._device)
+            ),
+            strict=True,
+        )
+        maps, state = Maps(*(torch.cat(each) for each in zip(*found, strict=True))), torch.cat(states)
         scores = maps.score.flatten(1)
         weighted = torch.where(torch.from_numpy(plain).to(self._device)[:, None], scores, scores * self._window)
         confidence, index = weighted.max(1)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from common.networks.mixformer import CONSTANTS, UNUSED, MixFormer, MixFormerConfig, Templates
-from common.networks.vision_layers import to_input
+from common.networks.vision_layers import pieces, to_input
 from common.trackers.boxes.siamese_contract import Found, Sighting, margins
 from common.trackers.boxes.siamese_crop import (
     Array,
@@ -177,7 +177,11 @@ class MixFormerProcedure:
     def _search(self, crops: Crops) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         if self._templates is None:
             return np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
-        boxes, logits = self._network.search(self._input(crops), self._templates)
+        found = [
+            self._network.search(self._input(crops[part]), self._templates.part(part))
+            for part in pieces(len(crops), self._device)
+        ]
+        boxes, logits = (torch.cat(each) for each in zip(*found, strict=True))
         return boxes.cpu().numpy(), logits.cpu().numpy()
 
     def _input(self, crops: Crops) -> torch.Tensor:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from common.networks.transt import TransT, TransTConfig
-from common.networks.vision_layers import to_input
+from common.networks.vision_layers import pieces, to_input
 from common.trackers.boxes.siamese_contract import Found, Sighting, margins
 from common.trackers.boxes.siamese_crop import Array, Bool, Crops, cut, cut_turned
 from common.trackers.boxes.siamese_weights import network_of
@@ -137,7 +137,11 @@ class TransTProcedure:
         if self._templates is None:
             tokens = self._network.config.grid**2
             return np.zeros((0, tokens, 2), np.float32), np.zeros((0, tokens, 4), np.float32)
-        logits, boxes = self._network.search(self._input(crops), self._templates)
+        found = [
+            self._network.search(self._input(crops[part]), self._templates[part])
+            for part in pieces(len(crops), self._device)
+        ]
+        logits, boxes = (torch.cat(each) for each in zip(*found, strict=True))
         return logits.cpu().numpy(), boxes.cpu().numpy()
 
     def _input(self, crops: Crops) -> torch.Tensor:
