@@ -163,10 +163,12 @@ def test_async_without_figures_is_told(suite: Suite, clip: Clip) -> None:
     same_form(ours, theirs)
 
 
-@pytest.mark.parametrize("kind", ["bitmap", "graph"])
-def test_a_stop_ends_what_the_recorded_apps_went_on_with(suite: Suite, long_clip: Clip, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "case"), [("bitmap", "mask /track stop by user"), ("graph", "point /track stop by user")]
+)
+def test_a_stop_ends_what_the_recorded_apps_went_on_with(suite: Suite, long_clip: Clip, kind: str, case: str) -> None:
     """05: the apps sent progress of their own after the final message, and it fell."""
-    calls_of("05_errors_and_stop.json", "mask /track stop by user")
+    calls_of("05_errors_and_stop.json", case)
     drawn, track = long_clip.draw(kind), new_track()
     suite.app(kind).ask("track", long_clip.context([drawn], track, frames=1000))
     wait_until(lambda: bool(long_clip.figures(track)))

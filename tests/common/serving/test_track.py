@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 import time
@@ -17,6 +18,7 @@ from common.geometry.supervisely import from_json, geometry_type
 from common.geometry.types import Points
 from common.serving.settings import TrackerApp
 from tests.apps.workbench.harness import Served
+from tests.common.serving.recorded import TRAFFIC, same_form
 from tests.common.serving.stage import (
     ALL_SHAPES,
     FRAMES,
@@ -265,6 +267,26 @@ def test_an_error_comes_before_the_final_message_and_keeps_what_was_finished(
         client.track(stage, [drawn], again, frames=3)
         stage.wait_final(again)
         assert len(stage.figures([drawn[0]], again)) == 3
+
+
+@pytest.mark.parametrize(("kind", "case"), [("rectangle", "bbox"), ("bitmap", "mask")])
+def test_a_tracker_that_raises_is_told_in_the_recorded_form(
+    served: Served, stage: Stage, tmp_path: Path, kind: str, case: str
+) -> None:
+    """But not, as it was recorded, after a message that all is done."""
+    file = TRAFFIC.parent / "05_errors_and_stop.json"
+    if not file.is_file():
+        pytest.skip(f"the recorded calls are not here ({file.name} in ../shared/spec/traffic)")
+    calls = json.loads(file.read_text())[f"{case} /track model raises"]
+    [theirs] = [call["body"] for call in calls if call["body"].get("type") == "videos:tracking-error"]
+    with AppRunning(served, tmp_path, tracker=Drift(fail_at=1)) as client:
+        drawn, track = stage.draw(kind), new_track()
+        client.track(stage, [drawn], track)
+        stage.wait_final(track)
+        [ours] = [notice for notice in stage.notices(track) if notice["type"] == "videos:tracking-error"]
+        same_form(ours, theirs)
+        assert ours["data"]["error"]["message"].split(":")[0] == theirs["data"]["error"]["message"].split(":")[0]
+        assert stage.figures([drawn[0]], track) == []
 
 
 def errors_of(stage: Stage, track: str) -> list[str]:
