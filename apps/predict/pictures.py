@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,9 @@ from common.serving.detection_images import predictions
 from common.serving.intake import decode
 from common.serving.replies import Rejected
 from common.supervisely_io.image_writer import ImageWriter, Written
-from common.supervisely_io.images import ImageRecord, content, copied, images_by_id
+from common.supervisely_io.images import ImageRecord, copied, fetched, images_by_id
 from common.supervisely_io.server import Server
+from common.video.contract import Image
 
 MOST = 300
 """Things given out of one image."""
@@ -66,21 +69,30 @@ class Looker:
         chosen = None if settings.classes is None else tuple(settings.classes)
         self._selection = Selection(threshold=settings.thresholds.birth, classes=chosen, most=MOST)
 
-    def look(self, server: Server, images: Sequence[ImageRecord], stop: threading.Event) -> list[Detections | None]:
-        """None for an image that cannot be read."""
+    def look(
+        self, server: Server, images: Sequence[ImageRecord], size: int, stop: threading.Event
+    ) -> Generator[list[Detections | None], None, None]:
+        """Batch by batch; None for an image that cannot be read. Close it when it is left early."""
         names = self.card.classes
+        batches = [images[start : start + size] for start in range(0, len(images), size)]
         if self._connected is not None:
-            found = self._connected.detect_images(images, stop)
-            return [None if one is None else select(one, names, self._selection) for one in found]
+            for batch in batches:
+                found = self._connected.detect_images(batch, stop)
+                yield [None if one is None else select(one, names, self._selection) for one in found]
+            return
         assert self._detector is not None
-        pictures = []
-        for one in images:
-            try:
-                pictures.append(decode(content(server, one.id), one.name))
-            except Rejected:
-                pictures.append(None)
-        seen = iter(self._detector.detect([picture for picture in pictures if picture is not None]))
-        return [None if picture is None else select(next(seen), names, self._selection) for picture in pictures]
+        with closing(fetched(server, images, _read, 2 * size)) as pictures:
+            for batch in batches:
+                part = list(islice(pictures, len(batch)))
+                seen = iter(self._detector.detect([picture for picture in part if picture is not None]))
+                yield [None if picture is None else select(next(seen), names, self._selection) for picture in part]
+
+
+def _read(image: ImageRecord, data: bytes) -> Image | None:
+    try:
+        return decode(data, image.name)
+    except Rejected:
+        return None
 
 
 class ImageWorker:
@@ -132,22 +144,19 @@ class ImageWorker:
         )
         done, so_far, damaged = ledger.get("done") or (0, {}, 0)
         total = Written(**so_far)
-        size = self._settings.batch
-        for start in range(done, len(records), size):
-            if stop.is_set():
-                return Done(True, {})
-            part = records[start : start + size]
-            targets, before = self._prepared(server, writer, task, ledger, start, part)
-            found = self._looker.look(server, part, stop)
-            entries = [
-                (t, [] if one is None else predictions(one, card)) for t, one in zip(targets, found, strict=True)
-            ]
-            readable = [entry for entry, one in zip(entries, found, strict=True) if one is not None]
-            if readable:
-                total = total + writer.write(task.dataset, readable, {t.id: before[str(t.id)] for t, _ in readable})
-            damaged += len(entries) - len(readable)
-            ledger.note("done", (start + len(part), asdict(total), damaged))
-            report(start + len(part), len(records))
+        with closing(self._looker.look(server, records[done:], self._settings.batch, stop)) as looked:
+            for found in looked:
+                if stop.is_set():
+                    return Done(True, {})
+                part = records[done : done + len(found)]
+                targets, before = self._prepared(server, writer, task, ledger, part)
+                seen = [(t, predictions(one, card)) for t, one in zip(targets, found, strict=True) if one is not None]
+                if seen:
+                    total = total + writer.write(task.dataset, seen, {t.id: before[str(t.id)] for t, _ in seen})
+                done += len(found)
+                damaged += len(found) - len(seen)
+                ledger.note("done", (done, asdict(total), damaged))
+                report(done, len(records))
         told: dict[str, Any] = {"objects": total.added, "figures": total.added, **asdict(total)}
         if damaged:
             told["damage"] = f"{damaged} images could not be read."
@@ -159,7 +168,6 @@ class ImageWorker:
         writer: ImageWriter,
         task: ImageTask,
         ledger: Ledger,
-        start: int,
         part: Sequence[ImageRecord],
     ) -> tuple[list[ImageRecord], dict[str, list[int]]]:
         """The images that get the labels, and the ids of the labels that were on each before this job: noted before anything

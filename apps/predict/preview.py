@@ -132,7 +132,7 @@ def image_preview(
     """One image as it is, labels and all, and beside it as it would be. Raises `UserError`."""
     record = image(server, ident)
     looker = Looker(parameters, parameters.prediction(checkpoint), caller)
-    (found,) = looker.look(server, [record], threading.Event())
+    ((found,),) = looker.look(server, [record], 1, threading.Event())
     if found is None:
         raise Rejected(f"The image {record.name} cannot be read.")
     picture = decode(content(server, ident), record.name)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from types import TracebackType
 from typing import Any
 
@@ -22,7 +23,7 @@ from common.serving.intake import decode
 from common.serving.jobs import Job
 from common.supervisely_io.copies import DatasetCopies, new_project
 from common.supervisely_io.image_writer import CONFIDENCE, Found, ImageWriter, Mode, Written
-from common.supervisely_io.images import ImageRecord, content, copied, images_by_id
+from common.supervisely_io.images import ImageRecord, copied, fetched, images_by_id
 from common.supervisely_io.server import Server
 from common.video.contract import Image
 
@@ -33,13 +34,15 @@ Pictured = tuple[Image, dict[str, Any], ImageRecord | None]
 """A picture, what is known of it, and of one of the server its record."""
 
 
-def pictures_by_id(server: Server, ids: Sequence[int]) -> Iterator[Pictured]:
+def pictures_by_id(server: Server, ids: Sequence[int]) -> Generator[Pictured, None, None]:
     """Each with what is known of it. Raises `ServerRefused` (404), `Rejected` for one that cannot be read."""
     for start in range(0, len(ids), _RECORDS_AT_ONCE):
-        for record in images_by_id(server, ids[start : start + _RECORDS_AT_ONCE]):
-            about = {"image_id": record.id, "name": record.name, "image_name": record.name}
-            about |= {"dataset_id": record.dataset_id or None, "project_id": record.project_id or None}
-            yield decode(content(server, record.id), f"Image {record.id}"), about, record
+        records = images_by_id(server, ids[start : start + _RECORDS_AT_ONCE])
+        with closing(fetched(server, records, lambda record, data: decode(data, f"Image {record.id}"))) as pictures:
+            for record, picture in zip(records, pictures, strict=True):
+                about = {"image_id": record.id, "name": record.name, "image_name": record.name}
+                about |= {"dataset_id": record.dataset_id or None, "project_id": record.project_id or None}
+                yield picture, about, record
 
 
 def predictions(found: Detections, card: DetectorCard) -> list[Found]:

@@ -7,7 +7,7 @@ import json
 import logging
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -224,12 +224,14 @@ class DetectionService:
         """Detects in pictures that came with the request, each given with what is known of it. wait: the caller waits for
         the answer (the outcome is the list of predictions); else it fetches them."""
         _no_upload(asked)
-        return self._picture_job(asked, lambda job: ((*one, None) for one in pictures(job)), total, wait, None)
+        return self._picture_job(
+            asked, lambda job: ((picture, about, None) for picture, about in pictures(job)), total, wait, None
+        )
 
     def _picture_job(
         self,
         asked: Inference,
-        pictures: Callable[[Job], Iterable[Pictured]],
+        pictures: Callable[[Job], Generator[Pictured, None, None]],
         total: int,
         wait: bool,
         upload: Callable[[Job], ImageUpload] | None,
@@ -247,7 +249,8 @@ class DetectionService:
             card, look = self._look()
             with contextlib.ExitStack() as stack:
                 sink = None if upload is None else stack.enter_context(upload(job))
-                given = look_through(job, pictures(job), card, look, chosen, batch, sink)
+                source = stack.enter_context(closing(pictures(job)))
+                given = look_through(job, source, card, look, chosen, batch, sink)
             if sink is not None and sink.project is not None and isinstance(job, InferenceJob):
                 job.final = {"project_id": sink.project}
             return given if wait else None
@@ -277,7 +280,7 @@ class DetectionService:
         def upload(job: Job) -> ImageUpload:
             return ImageUpload(server.to(stop=job.stop), asked, overlap, job.uuid)
 
-        def pictures(job: Job) -> Iterable[Pictured]:
+        def pictures(job: Job) -> Generator[Pictured, None, None]:
             return pictures_by_id(server.to(stop=job.stop), ids)
 
         return self._picture_job(asked, pictures, len(ids), wait, None if asked.mode is None else upload)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from common.errors import ServerRefused, ServerUnreachable
 from common.supervisely_io.listing import entities, where
 from common.supervisely_io.server import Server
 
+T = TypeVar("T")
+
 _AT_ONCE = 500
+_AT_A_TIME = 4
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,26 @@ def collected(server: Server, collection_id: int) -> Iterator[ImageRecord]:
 def content(server: Server, ident: int) -> bytes:
     """The image's file as it was uploaded."""
     return server.fetch("images.download", {"id": ident}).content
+
+
+def fetched(
+    server: Server, sources: Sequence[ImageRecord], read: Callable[[ImageRecord, bytes], T], ahead: int = 8
+) -> Generator[T, None, None]:
+    """What `read` makes of each image's file, in order; so many files are fetched and read ahead of who takes them. What a
+    fetch or `read` raises comes when its image's turn comes. Close it when it is left early."""
+    waiting: deque[Future[T]] = deque()
+    left = iter(sources)
+    with ThreadPoolExecutor(_AT_A_TIME, thread_name_prefix="images") as pool:
+        try:
+            while True:
+                while len(waiting) < ahead and (one := next(left, None)) is not None:
+                    waiting.append(pool.submit(lambda record: read(record, content(server, record.id)), one))
+                if not waiting:
+                    return
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def copied(server: Server, sources: Sequence[ImageRecord], dataset_id: int) -> list[ImageRecord]:
