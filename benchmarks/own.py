@@ -1,9 +1,9 @@
 """The box trackers that come with their weights, beside the filter without and OpenCV's: overlap and speed in one run.
 
-    python benchmarks/own.py [--trackers NAME ...] [--fresh N] [--first SEED] [--frames N] [--real] [--weights FILE] [--venv DIR]
+    python benchmarks/own.py [--trackers NAME ...] [--fresh N] [--first SEED] [--frames N] [--real] [--synth] [--weights FILE] [--venv DIR]
 
 Fresh scenes are made here from numbers (`training.scenes`): other pictures, textures, outlines and motions than the networks
-were trained on. --real adds the clips of ../shared/data. Everything is played in both directions; lost frames count as
+were trained on. --real and --synth add the clips of ../shared/data. Everything is played in both directions; lost frames count as
 overlap 0. MIL is in the suite's own OpenCV; CSRT and KCF run in an environment of their own (see benchmarks/boxes.py), and
 NanoTrack where its files are in ../shared/data/weights. "cpu" is frames per second of processor time.
 """
@@ -36,7 +36,7 @@ from common.weights.options import EngineOptions
 from training.scenes import TARGET, fresh
 
 Array = NDArray[np.float64]
-NANO = DATA / "weights" / "NanoTrack"
+NANO = DATA / "weights" / "NanoTrack" / "nanotrackv2"
 _OPENCV = ("csrt", "kcf", "mil")
 _KINDS = ("fresh", "real", "synth")
 
@@ -67,8 +67,10 @@ def clips(args: argparse.Namespace) -> Iterator[tuple[str, str, list[Image], Arr
                 high = np.minimum(target.amodal.xyxy[2:], (scene.width, scene.height))
                 truth[frame] = *low, *(high - low)
         yield "fresh", scene.name, [scene.render(f) for f in range(args.frames)], truth
-    for clip in box_clips() if args.real else ():
-        yield "synth" if clip.name.startswith("synth/") else "real", clip.name, list(clip.source.stream()), clip.boxes
+    for clip in box_clips() if args.real or args.synth else ():
+        kind = "synth" if clip.name.startswith("synth/") else "real"
+        if getattr(args, kind):
+            yield kind, clip.name, list(clip.source.stream(0, clip.source.info.frames)), clip.boxes
 
 
 def follow(tracker: Tracker, frames: Sequence[Image], box: Array) -> tuple[Array, float, float]:
@@ -163,7 +165,8 @@ def main() -> None:
     parser.add_argument("--fresh", type=int, default=16, help="number of fresh scenes")
     parser.add_argument("--first", type=int, default=1000, help="number of the first")
     parser.add_argument("--frames", type=int, default=60, help="frames of a fresh scene")
-    parser.add_argument("--real", action="store_true", help="the clips of ../shared/data as well")
+    parser.add_argument("--real", action="store_true", help="the real clips of ../shared/data as well")
+    parser.add_argument("--synth", action="store_true", help="its synthetic clips as well")
     parser.add_argument("--weights", help="a file instead of the suite's own weights")
     parser.add_argument("--threads", type=int, default=1, help="PyTorch's and OpenCV's threads")
     parser.add_argument("--venv", type=Path, default=Path(__file__).resolve().parents[1] / "out" / "benchmark-venv")

@@ -23,10 +23,7 @@ STRIDE = 8
 """Pixels of a crop per cell, each way."""
 
 TEMPLATE = 88
-"""Side of the crops that are remembered, pixels."""
-
-SEARCH = 192
-"""Side of the crops that are searched, pixels; any other multiple of 8 works as well."""
+"""Side of the crops that are remembered, pixels. Searched crops may have any side that is a multiple of the stride."""
 
 OBJECT = 48.0
 """The square root of the object's area in either crop, pixels."""
@@ -102,6 +99,7 @@ class TinyMatcher(nn.Module):
         self.head = nn.Sequential(_convolution(c, c), _Residual(c))
         self.out = nn.Conv2d(c, 6, 3, padding=1)
         nn.init.normal_(self.out.weight, 0, 0.01)
+        assert self.out.bias is not None
         with torch.no_grad():
             self.out.bias.copy_(torch.tensor([-3.5, -1.5, 0.0, 0.0, 0.0, 0.0]))
 

@@ -4,6 +4,8 @@ The module must import without torch, and the function must return at once: weig
 """
 
 LEARNED: dict[str, str] = {
+    "tiny": "common.trackers.boxes.tiny:make",
+    "hybrid": "common.trackers.boxes.hybrid:make",
     "mixformer": "common.trackers.boxes.mixformer:make",
     "mixformer-convmae-l": "common.trackers.boxes.mixformer:make",
     "mixformer-vit-b": "common.trackers.boxes.mixformer:make",

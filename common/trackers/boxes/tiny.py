@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights" / "own" / "boxes.safetensors"
 
-PRESENCE = PresenceSettings(lost=0.25, found=0.5)
+PRESENCE = PresenceSettings(lost=0.5, found=0.9, patience=5)
 
 CARD = TrackerCard(
     name="tiny",

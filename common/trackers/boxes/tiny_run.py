@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from common.networks.tiny.network import OBJECT, SEARCH, STRIDE, TEMPLATE, Memory, TinyMatcher, fused, join
+from common.networks.tiny.network import OBJECT, STRIDE, TEMPLATE, Memory, TinyMatcher, fused, join
 from common.trackers.boxes.patches import Pyramid
 from common.trackers.boxes.siamese_contract import Found, Sighting, margins
 from common.trackers.boxes.siamese_crop import Array, Bool, clip_all
@@ -36,12 +36,12 @@ class TinySettings:
     sure: least confidence to remember one.
     """
 
-    window: float = 0.3
+    window: float = 0.4
     strict: float = 0.1
-    pace: float = 0.15
-    search: int = SEARCH
+    pace: float = 0.12
+    search: int = 160
     renew: int = 0
-    sure: float = 0.6
+    sure: float = 0.9
 
 
 class TinyEngine:
@@ -120,7 +120,7 @@ class TinyProcedure:
         extent = np.exp((1 - pace) * np.log(self.boxes[:, 2:]) + pace * np.log(np.maximum(size, 1.0)))
         found = clip_all(np.concatenate((middle - extent / 2, extent), 1), self.angle, width, height, self._margin)
         detail = {"chance": chance, "features": features, "middle": picked.middle, "drawn": picked.extent, "raw": size}
-        return Found(found, picked.chance, detail)
+        return Found(found, confidence(picked.chance), detail)
 
     def accept(self, image: Image, found: Found, follow: Bool, learn: Bool) -> None:
         """See `Procedure`."""
@@ -204,6 +204,15 @@ def pick(chance: NDArray[np.float32], sides: Array, before: Array, settings: Tin
         chance[at].astype(np.float64),
         np.clip(penalty[at] * chance[at] * settings.pace, 0, 1),
     )
+
+
+def confidence(chance: Array) -> Array:
+    """Chance (n,) that the box meets the object, from what the network says of its surest cell.
+
+    On generated clips nine in ten cells on the object are above 0.6, and nine in ten of those elsewhere below 0.57.
+    """
+    sure: Array = 1 / (1 + np.exp(-(chance - 0.54) / 0.04))
+    return sure
 
 
 def cut(pyramid: Pyramid, boxes: Array, angle: Array, share: Array, size: int) -> NDArray[np.uint8]:
