@@ -37,8 +37,13 @@ demo: $(RUN_STAMP)  ## make demo [VIDEO=file] [BOX=x1,y1,x2,y2] [OUT=dir]
 chromium:
 	@sh .ci/chromium
 
+# The checks take one core for a minute, beside the tests. Make says at the end whether either failed.
+test: $(STAMP)
+	@$(MAKE) --no-print-directory --jobs=2 check tests
+
 # Compiled modules are kept, whatever the environment says: the tests start a hundred processes that all load the same.
-test: check chromium
+.PHONY: tests
+tests: $(STAMP) chromium
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist worksteal -q
 
 check: $(STAMP)
