@@ -161,6 +161,7 @@ class _View:
             for label in labels:
                 values.setdefault(label.key, []).append(label.value)
         usual: Value = _MASK if self._masks else _BOX
+        predicted = self._predicted()
         labels_by_key: dict[str, Label] = {}
         types: dict[str, set[str]] = {}
         examples: dict[str, Value] = {}
@@ -177,7 +178,7 @@ class _View:
                 types.setdefault(name, set()).add(geometry_type(value))
                 examples.setdefault(name, value)
             types.setdefault(name, set())
-            if any(number_of == span.key for number_of in self._predicted()):
+            if span.key in predicted:
                 types[name].add(geometry_type(usual))
             labels_by_key[number] = made
         classes = [self._class(name, kinds, examples.get(name, usual)) for name, kinds in types.items()]

@@ -25,6 +25,8 @@ GAIN = 0.015
 """F1 that a fusion must be better by than its best member, for it costs the time of both."""
 _DOUBT = 0.05
 """F1 that candidates may differ by at most and count as equal; less the more objects they were measured on."""
+_SURE_OF = 1.5
+"""Objects that a fusion must get right beyond its best member: one may be chance."""
 _SLOW = 0.01
 """F1 that a candidate is worth less for each doubling of its time beyond 100 ms a picture."""
 
@@ -196,7 +198,8 @@ def _complement(best: Tried, ranked: Sequence[Tried], label: int, name: str) -> 
         parts = _fused_parts(best, other, rule)
         hits = [counting.hits(one, test.truth, label) for one, test in zip(parts, best.tests, strict=True)]
         together = counting.best(hits)
-        if together.f1 > max(own.f1 + GAIN, top[2].f1 if top else 0.0):
+        needed = own.f1 + max(GAIN, _SURE_OF / max(own.wanted, 1))
+        if together.f1 > max(needed, top[2].f1 if top else 0.0):
             top = (other, replace(rule, threshold=together.threshold), together)
     return top
 

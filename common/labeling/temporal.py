@@ -171,6 +171,9 @@ class VideoDetector:
         alike = np.where(found.classes[:, None] == before.classes[None], overlap, 0)
         partner = alike.argmax(1) if len(found) else np.zeros(0, np.int64)
         steady = sure & (alike.max(1, initial=0) > _STEADY) & (trust[partner] > _FLOW)
+        edge = np.array([shape[1], shape[0], shape[1], shape[0]], np.float32) - 2
+        # at the picture's edge more or less of a thing is seen from frame to frame
+        steady &= (found.xyxy[:, :2] > 2).all(1) & (found.xyxy[:, 2:] < edge[2:]).all(1)
         gain = np.maximum(1 / (finds[partner] + 1), _GAIN)[:, None]
         boxes[steady] = ((1 - gain) * before.xyxy[partner] + gain * found.xyxy)[steady]
         count[steady] = np.minimum(finds[partner] + 1, 100)[steady]

@@ -20,7 +20,7 @@ Float = NDArray[np.float32]
 
 CELL = 4
 """Pixels of a cell's side."""
-PAD = 3
+PAD = 5
 """Cells around the picture that windows may reach over."""
 _DIRECTIONS = 6
 _MEASURED = 2

@@ -30,6 +30,8 @@ _RANDOM = 400
 """Random windows of a picture."""
 _KEPT = 1400
 """Samples that the closer look remembers."""
+_CUT = 30
+"""Objects of a picture that are learned cut by its edge as well."""
 _SHAPES = 3
 """Aspects of a class that have templates of their own, at most."""
 
@@ -144,6 +146,35 @@ def _views(
             half = (boxes[:, 2:] - boxes[:, :2]) / 2
             moved = np.concatenate((middle - half, middle + half), 1).astype(np.float32)
             found.append(seen(np.asarray(changed, np.uint8), moved, nothing, False))
+    return found
+
+
+def _entering(one: _Seen, settings: ExemplarSettings, rng: np.random.Generator) -> list[tuple[_Seen, Float]]:
+    """Each whole object as it looks when the picture's edge cuts it: a copy of the channels that ends within the object, and
+    the object's full box there."""
+    found = []
+    inner = slice(channels.PAD, -channels.PAD)
+    for row in np.flatnonzero(_whole(one))[:_CUT]:
+        box = one.boxes[row].astype(np.float64)
+        side = float(np.sqrt((box[2:] - box[:2]).prod()))
+        level = min(one.levels, key=lambda each: abs(np.log(each.size * side / settings.side)))
+        axis, low_side = int(rng.integers(2)), bool(rng.integers(2))
+        share = rng.uniform(0.25, 0.5)  # of the object that lies outside
+        at = box[axis] + (box[axis + 2] - box[axis]) * (share if low_side else 1 - share)
+        cell = channels.CELL / level.scale[axis]
+        edge = round(at / cell)
+        maps = level.maps[inner, inner]
+        length = maps.shape[1 - axis]
+        if not 3 <= edge <= length - 3:
+            continue
+        kept = slice(edge, None) if low_side else slice(0, edge)
+        maps = maps[:, kept] if axis == 0 else maps[kept]
+        around = np.pad(maps, ((channels.PAD, channels.PAD), (channels.PAD, channels.PAD), (0, 0)), mode="edge")
+        moved = box.copy()
+        moved[[axis, axis + 2]] -= edge * cell if low_side else 0.0
+        boxes = moved[None].astype(np.float32)
+        cut = _Seen([Level(around, level.scale)], boxes, one.classes[row : row + 1], one.ignore[:0], one.shape, False)
+        found.append((cut, boxes))
     return found
 
 
@@ -302,6 +333,10 @@ def _closer(
         if one.real:
             boxes, _, _ = finder.windows(one.levels, settings.proposals)
             found.append((one, boxes))
+    for one in seen:
+        if one.real:
+            for cut, boxes in _entering(one, settings, rng):
+                samples.add(cut, _shaken(boxes, rng, copies // 2 + 1, 0.06), classes, 1.0, settings)
     budget = max(20, 500 // max(1, len(found)))
     for one, boxes in found:
         samples.add(one, boxes[:budget], classes, 1.0, settings)

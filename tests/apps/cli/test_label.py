@@ -186,3 +186,27 @@ def test_examples_of_another_size_or_none_are_told(
     other = write_labels(tmp_path / "other", ToyVideo(size=(320, 200)))
     assert main(["label", str(clip[0]), "--examples", str(other), "--out", out]) == 2
     assert "320 x 200" in capsys.readouterr().err
+
+
+def test_effort_is_compared_by_the_way_of_labeling(
+    command: Command, clip: tuple[Path, Path], out: Path, tmp_path: Path
+) -> None:
+    video = ToyVideo(24, seed=1)
+    numbers = {thing.key: number for number, thing in enumerate(video.things, 1)}
+    lines = [
+        f"{frame + 1},{numbers[thing.key]},{b[0]:.1f},{b[1]:.1f},{b[2] - b[0]:.1f},{b[3] - b[1]:.1f},1,1,1"
+        for frame in range(24)
+        for thing, b in video.boxes(frame)
+    ]
+    truth = tmp_path / "gt.txt"
+    truth.write_text("\n".join(lines) + "\n")
+    call = ("evaluate", "effort", truth, clip[0], "--result", out / "tracks.txt", "--json")
+    done = command(*call, "--way", "interpolation", "--way", "assistant")
+    assert done.returncode == 0, done.stderr
+    ways = json.loads(done.stdout)["ways"]
+    assert set(ways) == {"interpolation", "assistant"}
+    # things move on straight lines: two key figures each, a few more where the picture's edge cuts one
+    assert 10 <= ways["interpolation"]["corrections"] <= 14
+    assert 4 <= ways["assistant"]["corrections"] <= 10
+    assert ways["assistant"]["per_thousand"] == pytest.approx(1000 * ways["assistant"]["corrections"] / 24, abs=0.01)
+    assert command(*call, "--way", "magic").returncode == 2
