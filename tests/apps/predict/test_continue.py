@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 from apps.predict import worker as workers
+from apps.predict.ledger import Ledger
 from apps.predict.worker import VideoTask
+from common.prediction.journal import Journal
+from common.supervisely_io.writer import FigureWriter
 from tests.apps.predict.conftest import FRAMES, SPEED, Predicting, Project
 from tests.apps.predict.test_run import draw
-from tests.apps.predict.test_upload import PatchDetector, worker
+from tests.apps.predict.test_upload import Killed, PatchDetector, worker
 
 IN_PLACE = {"upload_to_source_project": True, "tags": ["confidence"]}
 HOG = {"mode": "in_process", "model_name": "hog"}
@@ -89,6 +92,42 @@ def test_going_on_after_a_stop_gives_the_same(
     for video, stops in ((first, ()), (second, stop_at)):
         ident, _ = draw(predict, video, "patch", [2, 3, 14])  # type: ignore[arg-type]
         run(predict, tmp_path, video, stops)
+        lefts = predict.lefts(video, dataset)
+        found.append(sorted((other == ident, sorted(frames.items())) for other, frames in lefts.items()))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(("owner", "name", "on"), [(Journal, "save", 2), (Ledger, "note", 3), (FigureWriter, "put", 9)])
+def test_a_kill_doubles_and_loses_nothing(
+    predict: Predicting,
+    project: Project,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: type,
+    name: str,
+    on: int,
+) -> None:
+    monkeypatch.setattr("common.prediction.journal.SAVE_EVERY_S", 0.0)
+    api, dataset = predict.served.api, project.datasets[0]
+    first = project.videos[0]
+    second = api.video.upload_hash(dataset, "same.mp4", api.video.get_info_by_id(first).hash).id
+    found = []
+    for video in (first, second):
+        ident, _ = draw(predict, video, "patch", [2, 3, 14])  # type: ignore[arg-type]
+        if video == second:
+            real, left = getattr(owner, name), [on]
+
+            def dies(*given: Any, real: Any = real, left: list[int] = left, **more: Any) -> Any:
+                left[0] -= 1
+                if left[0] == 0:
+                    raise Killed
+                return real(*given, **more)
+
+            with monkeypatch.context() as patch:
+                patch.setattr(owner, name, dies)
+                with pytest.raises(Killed):
+                    run(predict, tmp_path, video)
+        run(predict, tmp_path, video)
         lefts = predict.lefts(video, dataset)
         found.append(sorted((other == ident, sorted(frames.items())) for other, frames in lefts.items()))
     assert found[0] == found[1]

@@ -242,3 +242,12 @@ def test_a_cluster_does_the_same(predict: Predicting, project: Project) -> None:
     api = predict.served.api
     for row in done["videos"]:
         moving(predict, row["result_video_id"], api.video.get_info_by_id(row["result_video_id"]).dataset_id)
+
+
+def test_a_collection_of_videos(predict: Predicting, project: Project) -> None:
+    api = predict.served.api
+    collection = api.entities_collection.create(project.id, "chosen")
+    api.entities_collection.add_items(collection.id, [project.videos[2], project.videos[0]])
+    done = predict.run(input={"collection_ids": [collection.id]}, **MOTION)
+    assert done["kind"] == "videos"
+    assert [row["video_id"] for row in done["videos"]] == [project.videos[0], project.videos[2]]
