@@ -325,3 +325,14 @@ def test_an_engine_that_fails_costs_nothing(paying: Paying, lab: Lab) -> None:
     lab.finished(context["trackId"])
     wait_until(paying.cloud.settled)
     assert paying.cloud.paid == 0 and list(lab.figures(ident)) == [0]
+
+
+def test_what_a_crashed_run_owed_is_paid_by_the_next_request(paying: Paying, lab: Lab) -> None:
+    ident = lab.object()
+    lab.box(ident, 0)
+    context = _context(lab, [ident], 3)
+    paying.service.journal.owe(context["trackId"], [[77, 4], [78, 0]])
+    paying.ask("track", context)
+    lab.finished(context["trackId"])
+    wait_until(lambda: paying.cloud.withdrawn == {77: [4], 78: [0], 1: [3]})
+    wait_until(lambda: paying.service.journal.owed(context["trackId"]) == [])

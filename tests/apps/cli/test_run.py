@@ -80,6 +80,25 @@ def test_ctrl_c_ends_every_process(suite):
     assert not alive
 
 
+def test_ctrl_c_before_it_is_ready_leaves_nothing_behind(tmp_path: Path):
+    command = arguments(["run", "--port", "0", "--data", tmp_path / "data", "--no-browser"])
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    seen: dict[int, psutil.Process] = {}
+
+    def painting() -> bool:
+        seen.update({child.pid: child for child in psutil.Process(process.pid).children(recursive=True)})
+        # the log comes with the first app, while the clip is still being drawn
+        return any((tmp_path / "data").glob("apps/*")) or process.poll() is not None
+
+    _wait(painting)
+    seen.update({child.pid: child for child in psutil.Process(process.pid).children(recursive=True)})
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    _, alive = psutil.wait_procs(list(seen.values()), timeout=20)
+    assert not alive
+
+
 def test_a_file_that_is_no_video_is_told_before_anything_starts(tmp_path: Path):
     nothing = tmp_path / "text.mp4"
     nothing.write_text("no video")
