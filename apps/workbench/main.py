@@ -9,11 +9,13 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from types import FrameType
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.concurrency import run_in_threadpool
+from starlette.routing import BaseRoute
 
 from apps.workbench import proxy
 from apps.workbench.annotator import routes as annotator
@@ -82,18 +84,7 @@ def create_app(
     app = FastAPI(title="Workbench", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.workbench = bench
     install_error_replies(app)
-    for group in (instance, projects, videos, images, annotations, collections, objects, figures, notify, tasks, files):
-        app.include_router(group.router)
-    for router in (
-        *objects.tag_routers,
-        videos.page_router,
-        images.page_router,
-        notify.page_router,
-        tasks.page_router,
-        proxy.router,
-        *annotator.routers,
-    ):
-        app.include_router(router)
+    app.router.routes.extend(_routes())
     if settings.faults:
         app.include_router(faults.page_router)
         app.add_middleware(FaultMiddleware, faults=bench.faults)
@@ -105,6 +96,26 @@ def create_app(
     annotator.mount(app)
     app.add_middleware(Guard, token=bench.token, settings=settings)  # the last added is the first asked
     return app
+
+
+@cache
+def _routes() -> tuple[BaseRoute, ...]:
+    """The addresses, which keep nothing of a workbench: described once, since that takes a third of a second and tests start
+    hundreds of workbenches in one process."""
+    all_routers = APIRouter()
+    for group in (instance, projects, videos, images, annotations, collections, objects, figures, notify, tasks, files):
+        all_routers.include_router(group.router)
+    for router in (
+        *objects.tag_routers,
+        videos.page_router,
+        images.page_router,
+        notify.page_router,
+        tasks.page_router,
+        proxy.router,
+        *annotator.routers,
+    ):
+        all_routers.include_router(router)
+    return tuple(all_routers.routes)
 
 
 def run(
