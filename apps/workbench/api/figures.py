@@ -97,7 +97,10 @@ def add(body: NewFigures, bench: Bench) -> list[dict[str, int]]:
         raise Refused("Figures of videos and of images cannot come together.")
     with bench.database.write() as session:
         if any(of_images):
-            return [{"id": i} for i in labels.add_labels(session, items, not body.skip_bounds_validation)]
+            try:
+                return [{"id": i} for i in labels.add_labels(session, items, not body.skip_bounds_validation)]
+            except (AttributeError, TypeError) as error:
+                raise Refused("A figure does not have the form of one.") from error
         for number, item in enumerate(items, 1):
             if item["geometry"] is None:
                 raise Refused(f"Figure {number} has no geometry.")

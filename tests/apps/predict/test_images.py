@@ -16,6 +16,7 @@ import supervisely as sly
 from apps.predict import pictures
 from apps.predict.chosen import Portion, chosen_images
 from apps.predict.ledger import Ledger
+from apps.predict.main import create_app
 from apps.predict.pictures import ImageTask, ImageWorker
 from apps.predict.schema import Input, RunParameters
 from common.detection.contract import Detections, Detector
@@ -23,9 +24,10 @@ from common.serving.access import normalised
 from common.supervisely_io import image_labels, image_writer
 from common.supervisely_io.server import Server
 from common.video.contract import Image
+from tests.apps.auto_track.conftest import AppServer
 from tests.apps.detector.harness import BrightDetector
 from tests.apps.detector.test_detector import picture
-from tests.apps.predict.conftest import Predicting, wait_until
+from tests.apps.predict.conftest import Predicting, make_service, wait_until
 from tests.apps.workbench.harness import Served
 from tests.common.prediction.toys import NumberedSource, ToyDetector
 
@@ -269,6 +271,24 @@ def test_a_stopped_job_goes_on_where_it_was(predict: Predicting, album: Album, m
     assert [len(ids(predict.served, image)) for image in album.images] == [3, 3] + [1] * 9
 
 
+def test_a_restarted_app_takes_its_job_up(
+    served: Served, album: Album, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "make_detector", lambda settings: BrightDetector(pause_s=0.15))
+    output = {"project_name": "Taken up", "tags": ["model"]}
+    with AppServer(create_app(service=make_service(served, tmp_path))) as url:
+        first = Predicting(url, None, served)  # type: ignore[arg-type]
+        job = first.post("run", input={"project_id": album.project}, output=output, **MODEL)["job_id"]
+        wait_until(lambda: first.get("status", job_id=job)["share"] > 0.1)
+    with AppServer(create_app(service=make_service(served, tmp_path))) as url:
+        last = Predicting(url, None, served).events(job)[-1]  # type: ignore[arg-type]
+    assert last["status"] == "finished", last
+    assert [p.name for p in served.api.project.get_list(1) if p.name.startswith("Taken up")] == ["Taken up"]
+    made = served.api.image.get_list(project_id=last["project_id"])
+    assert [one.labels_count for one in made] == [3, 3] + [1] * 9
+    assert sum(row["added"] for row in last["videos"]) == COUNT
+
+
 def _spoilt(served: Served, album: Album) -> int:
     """An image whose file is damaged on the server's disk."""
     shown = np.random.default_rng(5).integers(0, 90, (40, 40, 3), dtype=np.uint8)
@@ -352,7 +372,6 @@ def connected(served: Served, tmp_path: Path) -> Iterator[int]:
     from common.serving.detection_app import create_detector_app
     from common.serving.detection_service import Setup
     from common.serving.settings import ServingSettings
-    from tests.apps.auto_track.conftest import AppServer
 
     def make(setup: Setup) -> Detector:
         return _Patches()

@@ -374,6 +374,36 @@ def test_broken_annotations_are_refused_and_change_nothing(
     assert served.api.annotation.download_json(image) == before
 
 
+@pytest.mark.parametrize(
+    "figure",
+    [
+        {"classId": 1},
+        {"classId": None, "classTitle": ["rectangle"]},
+        {"tags": [7]},
+        {"tags": "words"},
+        {"geometry": {"points": {"exterior": [[0, 0], ["a", 1]]}}},
+        {"geometry": {"points": {"exterior": [[0, 0], [10**9, 1]]}}},
+        {"geometryType": "sphere"},
+        {"geometryType": "bitmap"},
+        {"geometry": None},
+        {"entityId": 5},
+        {"objectId": 5},
+    ],
+)
+def test_broken_figures_are_refused_whole(served: Served, pictured: Pictured, figure: dict[str, Any]) -> None:
+    image = pictured.images[1].id
+    good = {
+        "entityId": image,
+        "classId": pictured.meta.get_obj_class("rectangle").sly_id,
+        "geometryType": "rectangle",
+        "geometry": {"points": {"exterior": [[0, 0], [WIDTH, HEIGHT]], "interior": []}},
+    }
+    body = {"datasetId": pictured.dataset, "figures": [good, good | figure]}
+    assert served.call("figures.bulk.add", body).status_code in (400, 404)
+    assert served.api.annotation.download_json(image)["objects"] == []
+    assert served.call("figures.bulk.add", {"figures": [good]}).status_code == 200
+
+
 def test_single_labels_are_changed_and_removed(served: Served, pictured: Pictured) -> None:
     api, image = served.api, pictured.images[0]
     label = api.annotation.download_json(image.id)["objects"][0]
