@@ -4,8 +4,10 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-dev
 RUN_STAMP := $(VENV)/.installed
+# What pip does on one core; like pip it leaves out files that are no Python.
+COMPILE := $(BIN)/python -m compileall -q -q -j 0 $(VENV)/lib || true
 
-BENCHMARKS := predict boxes masks points confidence memory association platform_tracking box_networks mask_networks point_networks
+BENCHMARKS := predict boxes masks points confidence memory association platform_tracking platform_start box_networks mask_networks point_networks
 
 .PHONY: run demo test check bench train clean
 .DEFAULT_GOAL := run
@@ -13,13 +15,15 @@ BENCHMARKS := predict boxes masks points confidence memory association platform_
 $(RUN_STAMP): requirements.txt | machine
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing what the apps need (once, about two minutes) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -r requirements.txt
+	@$(COMPILE)
 	@touch $@
 
 $(STAMP): dev_requirements.txt requirements.txt | machine
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing what the apps and their tests need (once, about two minutes) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r dev_requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -r dev_requirements.txt
+	@$(COMPILE)
 	@touch $(RUN_STAMP) $@
 
 .PHONY: machine
@@ -37,8 +41,9 @@ demo: $(RUN_STAMP)  ## make demo [VIDEO=file] [BOX=x1,y1,x2,y2] [OUT=dir]
 chromium:
 	@sh .ci/chromium
 
-# The checks take one core for a minute, beside the tests. Make says at the end whether either failed.
-test: $(STAMP)
+# Chromium comes beside the packages, and the checks, which take one core for a minute, beside the tests. Make says at the
+# end whether either failed.
+test:
 	@$(MAKE) --no-print-directory --jobs=2 check tests
 
 # Compiled modules are kept, whatever the environment says: the tests start a hundred processes that all load the same.
