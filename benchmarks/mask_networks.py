@@ -151,8 +151,9 @@ def plot(memory: dict[str, Any], speed: dict[str, Any], path: Path) -> None:
         right.plot([r[0] for r in rows], [r[1] for r in rows], "o-", label=name)
     left.set(xlabel="frames", ylabel="peak resident memory, MiB", ylim=(0, None), title="Memory by length")
     right.set(xlabel="objects", ylabel="processor seconds per frame", ylim=(0, None), title="Time by objects")
-    left.legend()
-    right.legend()
+    for axes, drawn in ((left, memory), (right, speed)):
+        if drawn:
+            axes.legend()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
 
