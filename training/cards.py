@@ -19,6 +19,13 @@ from training.runs import Progress
 WEIGHTS = Path(__file__).resolve().parents[1] / "common" / "weights" / "own"
 CARDS = Path(__file__).resolve().parent / "cards"
 
+KNOWN_FAILURES = """- An object that vanishes among things with a like texture: one of them is taken for it, and nothing says "lost".
+- Exact boxes: sides are off by several per cent, more where the object's edge is soft; the correlation filter is better at
+  rigid things.
+- Objects that look alike and cross each other: the network may go on with the other one.
+- Longest sides beyond three times the shorter, and objects smaller than about 8 pixels: hardly in the training samples.
+- Generated samples only: no real video was seen."""
+
 log = logging.getLogger("training.cards")
 
 
@@ -106,4 +113,8 @@ whether the object is there. As a tracker: see docs/benchmarks.md.
 {scores}
 
 At the end of training: overlap {last.get("overlap", float("nan")):.3f}, told {last.get("told", float("nan")):.3f}.
+
+## Known failures
+
+{KNOWN_FAILURES}
 """
