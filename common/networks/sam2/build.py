@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 POSITIONS = "shared_image_embedding.positional_embedding"
 COPY = "prompt_encoder.shared_embedding.positional_embedding"
@@ -80,7 +80,35 @@ def build(sizes: Sizes) -> nn.Module:
     )
     with unfilled():
         model: nn.Module = Sam2VideoModel(config)
+    remember_positions(model)
     return model.eval()
+
+
+class _Positions(nn.Module):
+    """Codes of the places of a map, computed once: the module of `transformers` remembers one size of the several that
+    each frame has. side: of the only maps whose codes anybody reads, None = all; others get zeros.
+    """
+
+    def __init__(self, module: nn.Module, side: int | None) -> None:
+        super().__init__()
+        self._module, self._side = module, side
+        self._known: dict[tuple[object, ...], Tensor] = {}
+
+    def forward(self, shape: torch.Size, device: torch.device | str, dtype: torch.dtype) -> Tensor:
+        """Codes of maps (n, c, h, w)."""
+        if self._side not in (None, shape[-1]):
+            return torch.zeros((), dtype=dtype, device=device).expand(shape)
+        key = (*shape[1:], str(device), dtype)
+        if key not in self._known:
+            self._known[key] = self._module(torch.Size((1, *shape[1:])), device, dtype)
+        return self._known[key].expand(shape)
+
+
+def remember_positions(model: Any) -> None:
+    """Lets the image encoder and the memory encoder compute their codes of places once."""
+    neck, memory, side = model.vision_encoder.neck, model.memory_encoder, model.backbone_feature_sizes[-1][0]
+    neck.position_encoding = _Positions(neck.position_encoding, side)
+    memory.position_encoding = _Positions(memory.position_encoding, None)
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from common.networks.sam2 import convert as sam2_names
 from common.networks.sam2.attention import rotations
-from common.networks.sam2.build import unfilled
+from common.networks.sam2.build import remember_positions, unfilled
 from common.networks.sam2.decoding import Found
 from common.networks.sam2.memory import Entry
 from common.networks.sam2.repvit import RepVit
@@ -73,6 +73,7 @@ def build(sizes: Sizes) -> nn.Module:
     )
     with unfilled():
         model: nn.Module = EdgeTamVideoModel(config)
+    remember_positions(model)
     model.vision_encoder.backbone = _Backbone(sizes)  # type: ignore[union-attr]
     return model.eval()
 

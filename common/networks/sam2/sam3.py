@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from common.networks.sam2.build import unfilled
+from common.networks.sam2.build import remember_positions, unfilled
 from common.networks.sam2.inputs import Normal
 from common.networks.sam2.stream import Stream
 
@@ -75,6 +75,7 @@ def build(sizes: Sizes) -> nn.Module:
     )
     with unfilled():
         model: nn.Module = Sam3TrackerVideoModel(config)
+    remember_positions(model)
     return model.eval()
 
 
