@@ -26,7 +26,7 @@ GAIN = 0.015
 _DOUBT = 0.05
 """F1 that candidates may differ by at most and count as equal; less the more objects they were measured on."""
 _SURE_OF = 1.5
-"""Objects that a fusion must get right beyond its best member: one may be chance."""
+"""Objects that a fusion, or a detector of a class's own, must get right beyond the others: one may be chance."""
 _SLOW = 0.01
 """F1 that a candidate is worth less for each doubling of its time beyond 100 ms a picture."""
 
@@ -152,7 +152,8 @@ def _choose(
         own = tried[0].score.classes.get(name)
         best = tried[_likely([_worth(one, name) for one in tried], own.wanted if own else 0)]
         # a class of its own detector only where that is clearly better than the detector that is best for all
-        if _worth(best, name) < _worth(overall, name) + GAIN:
+        needed = max(GAIN, _SURE_OF / max(own.wanted if own else 1, 1))
+        if _worth(best, name) < _worth(overall, name) + needed:
             best = overall
         rates = best.score.classes.get(name)
         if rates is None or rates.f1 <= 0:
