@@ -26,7 +26,7 @@ class MotionModel:
     object's speed per tick. fade, fade_size: ticks after which a speed has fallen to a third.
     """
 
-    position: float = 0.03
+    position: float = 0.05
     speed: float = 0.003
     measurement: float = 0.08
     birth: float = 0.0625
