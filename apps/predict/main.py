@@ -65,10 +65,10 @@ def create_app(settings: ServingSettings | None = None, service: Service | None 
     app = FastAPI(title="Predict", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.service = parts
     replies.install(app)
-    _add_jobs(app)
+    add_jobs(app)
     _add_parameters(app)
     _add_choices(app)
-    _add_health(app)
+    add_health(app)
     return app
 
 
@@ -85,7 +85,7 @@ def _preset(service: Service) -> None:
         service.run(Envelope(state={"stop_after_run": stop_after}))
 
 
-def _add_jobs(app: FastAPI) -> None:
+def add_jobs(app: FastAPI) -> None:
     @app.post("/run")
     async def run(call: Call, service: Predict) -> dict[str, Any]:
         ident = await run_in_threadpool(service.run, call)
@@ -225,7 +225,7 @@ def _add_choices(app: FastAPI) -> None:
         return _PAGE.read_text(encoding="utf-8")
 
 
-def _add_health(app: FastAPI) -> None:
+def add_health(app: FastAPI) -> None:
     app.include_router(alive_router)
 
     @app.get("/readyz")
@@ -236,7 +236,7 @@ def _add_health(app: FastAPI) -> None:
 
     @app.post("/get_session_info")
     async def session_info(service: Predict) -> dict[str, Any]:
-        return {"app_name": "Predict", "session_id": service.settings.task_id, "task type": "predict"}
+        return {"app_name": service.title, "session_id": service.settings.task_id, "task type": service.place}
 
     @app.post("/shutdown")
     @app.post("/sly/shutdown")

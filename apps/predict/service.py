@@ -47,6 +47,9 @@ _SHOWN_EVERY = 0.01
 class Service:
     """Made once per process. Methods may be called from any thread."""
 
+    title, place = "Predict", "predict"
+    """Name of the app; its folder, and the kind of its task."""
+
     def __init__(
         self,
         settings: ServingSettings,
@@ -56,7 +59,7 @@ class Service:
     ) -> None:
         """end: ends this process, asked for with `stop_after_run`. executor: others than usual, for tests."""
         self.settings = settings
-        self.folder = settings.data / "predict"
+        self.folder = settings.data / self.place
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.store = JobStore(self.folder / "jobs.sqlite")
         self.end = end or (lambda: os.kill(os.getpid(), signal.SIGTERM))

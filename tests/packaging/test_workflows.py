@@ -29,7 +29,7 @@ INPUTS = {
 }
 """What the shared workflow wants, all of it, and what else it takes."""
 OPTIONAL = {"SKIP_INSTANCE_VERSION_VALIDATION"}
-EVERY_APP = {ROOT_APP, "apps/auto_track", "apps/detector", "apps/predict", *SHAPES_OF_ENGINE}
+EVERY_APP = {ROOT_APP, "apps/auto_track", "apps/detector", "apps/labeling_assistant", "apps/predict", *SHAPES_OF_ENGINE}
 
 
 def load(name: str) -> dict[str, Any]:

@@ -1,0 +1,279 @@
+"""One process of the assistant behind its endpoints: the queue of Predict, with selections and labelings as its jobs."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from apps.labeling_assistant.examples import drawn, labels, support_set, told
+from apps.labeling_assistant.schema import Examples, Labeling, Selection
+from apps.labeling_assistant.worker import Examined, Told, label_one
+from apps.predict.service import Service
+from common.errors import EngineUnavailable, Interrupted, UserError
+from common.labeling.candidates import Candidate, available
+from common.labeling.plan import Plan, make_plan
+from common.labeling.scoring import Score
+from common.labeling.selection import Choice, select
+from common.labeling.support import SupportSet
+from common.serving.access import Caller
+from common.serving.envelope import Envelope
+from common.serving.replies import Rejected
+from common.serving.settings import ServingSettings
+from common.supervisely_io.cache import VideoCache
+from common.supervisely_io.records import VideoRecord
+from common.supervisely_io.server import Server
+from common.supervisely_io.videos import video
+from common.video.contract import FrameSource
+
+_PLAN, _EXAMPLES, _CHOICE = "plan", "examples.json", "choice"
+
+
+class Assistant(Service):
+    """Made once per process. Methods may be called from any thread.
+
+    A selection keeps its score table and its choice in the job store, under the video of its examples. A labeling keeps the
+    examples and the plan in the job's folder, so that it goes on with what it began with, whatever is drawn meanwhile.
+    """
+
+    title, place = "Labeling Assistant", "labeling_assistant"
+
+    def __init__(self, settings: ServingSettings, **more: Any) -> None:
+        # before the queue's thread begins
+        self._videos = VideoCache(settings.data / self.place / "videos", settings.cache_bytes)
+        super().__init__(settings, **more)
+
+    def close(self) -> None:
+        super().close()
+        self._videos.close()
+
+    # -- what can be asked -------------------------------------------------------------------------------------------------
+
+    def support(self, call: Envelope) -> dict[str, Any]:
+        """What the support set would hold, and who could be tried on it. Raises `UserError`, ValidationError."""
+        server = self.server(self.caller(call))
+        wishes = Examples.model_validate(call.state)
+        record = video(server, wishes.video_id)
+        with self._videos.open(server, record) as source:
+            made = support_set(labels(drawn(server, record), record), source, wishes.frames, wishes.text)
+            everyone = [{"name": one.name, "title": one.title} for one in available(made)]
+        return {"video_id": record.id, "name": record.name, **told(made), "candidates": everyone}
+
+    def select(self, call: Envelope) -> str:
+        """Queues a selection; its id."""
+        caller = self.caller(call)
+        self.server(caller).call("users.me")
+        wishes = Selection.model_validate(call.state)
+        return self._queued(wishes, caller)
+
+    def run(self, call: Envelope) -> str:
+        """Queues a labeling, or takes up a stopped job (`job_id`); its id. With `selection` the examples are those of that job,
+        unless the call says otherwise."""
+        if call.state.get("job_id") is not None:
+            return super().run(call)
+        caller = self.caller(call)
+        self.server(caller).call("users.me")
+        state = dict(call.state)
+        if state.get("selection") is not None:
+            kept = self._selection(str(state["selection"]), caller)
+            state = {**{name: kept[name] for name in Examples.model_fields}, **state}
+        return self._queued(Labeling.model_validate(state), caller)
+
+    def status(self, ident: str) -> dict[str, Any]:
+        job = self.found(ident)
+        now = super().status(ident)
+        rows = [{key: value for key, value in row.items() if key != _CHOICE} for row in now["videos"]]
+        return {**now, "kind": job.parameters["kind"], "project_id": None, "videos": rows} | (
+            {"selection": job.parameters["selection"]} if job.parameters.get("selection") else {}
+        )
+
+    def result(self, ident: str) -> dict[str, Any]:
+        """With the review queue of all videos, the most rewarding place first."""
+        found = super().result(ident)
+        link = self.found(ident).address
+        queue = [
+            {
+                **item,
+                "video_id": row["video_id"],
+                "name": row["name"],
+                "link": f"{link}/#video={row['video_id']}&frame={item['frame']}",
+            }
+            for row in found["videos"]
+            for item in row.pop("review", ())
+        ]
+        return {**found, "review": sorted(queue, key=lambda item: -float(item["gain"]))}
+
+    def _queued(self, wishes: Selection | Labeling, caller: Caller) -> str:
+        made = self.store.create(wishes.model_dump(mode="json"), caller.address)
+        self._enqueue(made, caller)
+        return made
+
+    def _selection(self, ident: str, caller: Caller) -> dict[str, Any]:
+        """Parameters of a selection that is over."""
+        job = self.found(ident)
+        if job.address != caller.address:
+            raise Rejected("This job belongs to another server.", 403)
+        if job.parameters["kind"] != "select" or job.status != "finished":
+            raise Rejected("This job is no selection that has finished.", 409)
+        return job.parameters
+
+    # -- the thread --------------------------------------------------------------------------------------------------------
+
+    def _run(self, ident: str, caller: Caller, stop: threading.Event) -> None:
+        job = self.found(ident)
+        self.store.set_status(ident, "running")
+        try:
+            with Server(caller.address, caller.token, stop=stop) as server:
+                if job.parameters["kind"] == "select":
+                    self._select(ident, Selection.model_validate(job.parameters), server, stop)
+                else:
+                    self._label(ident, Labeling.model_validate(job.parameters), server, stop)
+        except Interrupted:
+            if not stop.is_set():
+                raise
+        self._conclude(ident, stop)
+
+    def _select(self, ident: str, wishes: Selection, server: Server, stop: threading.Event) -> None:
+        record = video(server, wishes.video_id)
+        self.store.add_videos(ident, [(record.id, record.name, record.frames)])
+        with self._videos.open(server, record) as source:
+            support = support_set(labels(drawn(server, record), record), source, wishes.frames, wishes.text)
+            choice = self._try(ident, record.id, support, wishes, stop)
+        if stop.is_set():
+            self._set(ident, record.id, "stopped")
+            return
+        self.store.set_video(
+            ident,
+            record.id,
+            status="done",
+            told={**_table(choice), "support": told(support), _CHOICE: choice.to_json()},
+        )
+
+    def _try(
+        self, ident: str, row: int, support: SupportSet, wishes: Selection | Labeling, stop: threading.Event
+    ) -> Choice:
+        """Tells each score under that video of the job as soon as it is known."""
+        wanted = _candidates(support, wishes.candidates)
+        rows: list[Score] = []
+
+        def scored(score: Score) -> None:
+            rows.append(score)
+            self.store.set_video(
+                ident, row, done=len(rows), whole=len(wanted) + 1, told={"table": [_row(one, set()) for one in rows]}
+            )
+
+        self.store.set_video(ident, row, status="working", done=0, whole=len(wanted) + 1)
+        return select(support, wanted, budget_s=wishes.budget_s, stop=stop, on_score=scored)
+
+    def _label(self, ident: str, wishes: Labeling, server: Server, stop: threading.Event) -> None:
+        place = self.folder / "jobs" / ident
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        chosen = [video(server, one) for one in wishes.video_ids or [wishes.video_id]]
+        self.store.add_videos(ident, [(one.id, one.name, one.frames) for one in chosen])
+        examples, plan = self._plan(ident, wishes, chosen[0].id, server, place, stop)
+        if plan is None:
+            return
+        about = {"chosen": plan.choice.names, "every": plan.every}
+        for row in self.store.videos(ident):
+            if row.status == "done" or stop.is_set():
+                continue
+            try:
+                self.store.set_video(ident, row.video, status="working", target=row.video, message="", done=0)
+                done = self._one(ident, video(server, row.video), plan, examples, place, server, stop, about)
+            except Interrupted:
+                done = None
+            except UserError as error:
+                self._set(ident, row.video, "failed", str(error))
+                continue
+            if done is None:
+                self._set(ident, row.video, "stopped")
+            else:
+                self.store.set_video(ident, row.video, status="done", told={**about, **done})
+
+    def _one(
+        self,
+        ident: str,
+        record: VideoRecord,
+        plan: Plan,
+        examples: Examined,
+        place: Path,
+        server: Server,
+        stop: threading.Event,
+        about: Told,
+    ) -> Told | None:
+        def report(done: int, whole: int, so_far: Told) -> None:
+            self.store.set_video(ident, record.id, done=done, whole=whole, told={**about, **so_far})
+
+        with self._videos.open(server, record) as source:
+            return label_one(server, record, source, plan, examples, place, ident, stop, report)
+
+    def _plan(
+        self, ident: str, wishes: Labeling, row: int, server: Server, place: Path, stop: threading.Event
+    ) -> tuple[Examined, Plan | None]:
+        """The examples as they were when the job began, and what was planned then; None when it was stopped before."""
+        kept = place / _EXAMPLES
+        record = video(server, wishes.video_id)
+        if not kept.exists():
+            _write(kept, json.dumps(drawn(server, record)).encode())
+        examples = Examined(record.id, json.loads(kept.read_text()), wishes.frames)
+        if (place / _PLAN).exists():
+            return examples, Plan.load((place / _PLAN).read_bytes())
+        with self._videos.open(server, record) as source:
+            choice = self._choice(ident, wishes, row, examples, record, source, stop)
+            if stop.is_set():
+                return examples, None
+            support = support_set(labels(examples.rows, record), source, wishes.frames, None, choice.classes)
+            plan = make_plan(
+                support, choice, every=wishes.every, masks=wishes.masks, tracker=wishes.tracker, repair=wishes.repair
+            )
+        _write(place / _PLAN, plan.save())
+        return examples, plan
+
+    def _choice(
+        self,
+        ident: str,
+        wishes: Labeling,
+        row: int,
+        examples: Examined,
+        record: VideoRecord,
+        source: FrameSource,
+        stop: threading.Event,
+    ) -> Choice:
+        """Of the selection, else a new one."""
+        if wishes.selection is not None and not wishes.candidates:
+            (kept,) = self.store.videos(wishes.selection)
+            return Choice.from_json(kept.told[_CHOICE])
+        support = support_set(labels(examples.rows, record), source, wishes.frames, wishes.text)
+        return self._try(ident, row, support, wishes, stop)
+
+
+def _candidates(support: SupportSet, names: Sequence[str]) -> list[Candidate]:
+    everyone = {one.name: one for one in available(support)}
+    unknown = [name for name in names if name not in everyone]
+    if unknown:
+        raise EngineUnavailable(f"There is no candidate {unknown[0]!r} here. There are: {', '.join(everyone)}.")
+    return [everyone[name] for name in dict.fromkeys(names)] if names else list(everyone.values())
+
+
+def _table(choice: Choice) -> Told:
+    used = set()
+    for rule in choice.rules:
+        names = [choice.candidates[member].name for member in rule.members]
+        used.add(names[0] if len(names) == 1 else f"{'+'.join(names)}/{choice.classes[rule.label]}")
+    return {"table": [_row(score, used) for score in choice.scores], "chosen": choice.names, "why": choice.text}
+
+
+def _row(score: Score, chosen: set[str]) -> Told:
+    """A score for people: shares with three digits."""
+    plain = score.to_json()
+    for name in ("f1", "low", "high", "ap", "ms"):
+        plain[name] = round(plain[name], 3)
+    return {**plain, "chosen": score.name in chosen}
+
+
+def _write(path: Path, data: bytes) -> None:
+    part = path.with_name(f"{path.name}.part")
+    part.write_bytes(data)
+    part.replace(path)

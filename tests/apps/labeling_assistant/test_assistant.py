@@ -1,0 +1,195 @@
+"""From a few labelled frames to a labelled video: what works best is measured, people's figures stay, nothing is there twice."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+
+from apps.labeling_assistant import worker
+from apps.labeling_assistant.main import create_app
+from apps.predict.store import JobStore
+from common.geometry.measures import box_iou
+from common.supervisely_io.writer import FigureWriter
+from tests.apps.auto_track.conftest import AppServer
+from tests.apps.labeling_assistant.conftest import FRAMES, LABELLED, TOY, Assisting, Clip, make_service, truth
+from tests.apps.predict.conftest import wait_until
+from tests.apps.workbench.harness import Served
+
+QUICK = {"candidates": ["exemplar"], "budget_s": 5}
+
+
+def boxes(assistant: Assisting, clip: Clip) -> dict[int, dict[int, np.ndarray]]:
+    """By object and frame; fails when an object has two figures on a frame."""
+    found: dict[int, dict[int, np.ndarray]] = {}
+    for figure in assistant.figures(clip.video, clip.dataset):
+        (x1, y1), (x2, y2) = figure["geometry"]["points"]["exterior"]
+        frames = found.setdefault(figure["objectId"], {})
+        assert figure["meta"]["frame"] not in frames, "a figure twice"
+        frames[figure["meta"]["frame"]] = np.array([x1, y1, x2 + 1, y2 + 1], float)
+    return found
+
+
+def overlap(found: dict[int, np.ndarray], real: dict[int, np.ndarray]) -> float:
+    """Share of the frames of the thing on which it is found."""
+    hits = [box_iou(found[f][None], real[f][None])[0, 0] > 0.5 for f in real if f in found]
+    return sum(hits) / len(real)
+
+
+def test_from_labelled_frames_to_a_labelled_video(assistant: Assisting, clip: Clip) -> None:
+    support = assistant.post("support", video_id=clip.video)
+    assert [(one["name"], one["objects"], one["labels"]) for one in support["classes"]] == [
+        ("disc", 2, 4),
+        ("crate", 2, 4),
+    ]
+    assert [one["frame"] for one in support["frames"]] == list(LABELLED)
+    assert "exemplar" in [one["name"] for one in support["candidates"]]
+
+    selection = assistant.finished(
+        "select", video_id=clip.video, candidates=["exemplar", "exemplar-colour"], budget_s=20
+    )
+    row = selection["videos"][0]
+    assert {one["name"] for one in row["table"]} >= {"exemplar", "exemplar-colour"}
+    assert all(0 <= one["low"] <= one["f1"] <= one["high"] <= 1 for one in row["table"])
+    assert all(one["why"] for one in row["table"])
+    assert [one["name"] for one in row["table"] if one["chosen"]] == [row["chosen"]]
+    assert row["table"][0]["f1"] > 0.8, row["why"]
+
+    before = assistant.of_people(clip)
+    result = assistant.finished("run", selection=selection["job_id"])
+    assert assistant.of_people(clip) == before, "what a person drew is as it was"
+    told = result["videos"][0]
+    assert told["chosen"] == row["chosen"]
+    assert told["frames_per_s"] > 0 and told["peak_memory_mib"] > 10
+    found = boxes(assistant, clip)
+    assert told["figures"] + len(before) == sum(map(len, found.values()))
+    for name, ident in clip.objects.items():
+        assert overlap(found[ident], truth(name)) > 0.8, f"{name} goes on"
+    others = {ident: frames for ident, frames in found.items() if ident not in clip.objects.values()}
+    new, frames = max(others.items(), key=lambda one: len(one[1]))
+    assert overlap(frames, truth("d3")) > 0.7, "what enters later is found"
+    assert min(frames) <= min(truth("d3")) + 5
+    queue = result["review"]
+    assert [one["gain"] for one in queue] == sorted((one["gain"] for one in queue), reverse=True)
+    entry = next(one for one in queue if one["kind"] == "new" and one["keys"] == [str(new)])
+    assert entry["link"] == f"{assistant.served.settings.address}/#video={clip.video}&frame={entry['frame']}"
+    assert str(new) in entry["why"]
+    written = [one for one in assistant.figures(clip.video, clip.dataset) if one.get("trackId")]
+    assert all(0 < one["customData"]["score"] <= 1 for one in written)
+
+
+@pytest.mark.parametrize("at", [10, FRAMES + 20], ids=["labeling", "uploading"])
+def test_a_restarted_app_goes_on(
+    served: Served, clip: Clip, tmp_path: Path, at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The app ends in the middle; labels that are drawn meanwhile change nothing of what the job began with."""
+    if at > FRAMES:
+        monkeypatch.setattr("apps.predict.upload._NOTE_EVERY", 4)
+        monkeypatch.setattr(worker, "_TELL_EVERY_S", 0.0)
+    folder = tmp_path / "assistant"
+    reached: list[int] = []
+
+    with AppServer(create_app(service=make_service(served, folder))) as url:
+        first = Assisting(url, None, served)  # type: ignore[arg-type]
+        before = first.of_people(clip)
+        with monkeypatch.context() as patch:
+            _pause(patch, at, reached)
+            job = first.post("run", video_id=clip.video, **QUICK)["job_id"]
+            wait_until(lambda: reached)
+    assert first.of_people(clip) == before
+    kept = JobStore(folder / "labeling_assistant" / "jobs.sqlite")
+    assert kept.job(job).status == "running", "it was ended in the middle"  # type: ignore[union-attr]
+    kept.close()
+    half = len(first.figures(clip.video, clip.dataset)) - len(before)
+    assert (half > 0) == (at > FRAMES)
+    with AppServer(create_app(service=make_service(served, folder))) as url:
+        second = Assisting(url, None, served)  # type: ignore[arg-type]
+        last = second.events(job)[-1]
+        assert last["status"] == "finished", last
+        found = boxes(second, clip)
+        assert second.of_people(clip) == before
+        assert all(overlap(found[ident], truth(name)) > 0.8 for name, ident in clip.objects.items())
+        new = [frames for ident, frames in found.items() if ident not in clip.objects.values()]
+        assert sum(overlap(frames, truth("d3")) > 0.3 for frames in new) == 1
+        whole = sum(map(len, found.values())) - len(before)
+        assert half < whole == last["videos"][0]["figures"]
+
+
+def _pause(patch: pytest.MonkeyPatch, at: int, reached: list[int]) -> None:
+    """From that much work on, each step takes long enough for the app to be ended within."""
+    plain = worker._Meter.labelled
+
+    def labelled(self: Any, done: int) -> None:
+        plain(self, done)
+        if done >= at:
+            reached.append(done)
+            time.sleep(0.3)
+
+    patch.setattr(worker._Meter, "labelled", labelled)
+    put = FigureWriter.put
+
+    def slow_put(self: Any, frame: int, new: Any) -> None:
+        put(self, frame, new)
+        if frame + FRAMES >= at > FRAMES:
+            reached.append(frame)
+            time.sleep(0.3)
+
+    patch.setattr(FigureWriter, "put", slow_put)
+
+
+def test_stopped_and_taken_up(assistant: Assisting, clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    reached: list[int] = []
+    with monkeypatch.context() as patch:
+        _pause(patch, 8, reached)
+        job = assistant.post("run", video_id=clip.video, **QUICK)["job_id"]
+        wait_until(lambda: reached)
+        assistant.post("stop", job_id=job)
+        assert assistant.events(job)[-1]["status"] == "stopped"
+    assert reached[-1] < FRAMES
+    assistant.post("run", job_id=job)
+    last = assistant.events(job)[-1]
+    assert last["status"] == "finished", last
+    assert overlap(boxes(assistant, clip)[clip.objects["c1"]], truth("c1")) > 0.8
+
+
+WRONG: dict[str, tuple[str, dict[str, Any], int, str]] = {
+    "no labels": ("support", {"frames": [20]}, 400, "labelled"),
+    "no such frame": ("support", {"frames": [9999]}, 400, "9999"),
+    "words for nothing": ("support", {"text": {"cow": ["cattle"]}}, 400, "cow"),
+    "unknown key": ("select", {"budget": 3}, 400, "budget"),
+    "no such selection": ("run", {"selection": "nothing"}, 404, "no such job"),
+    "no such tracker": ("run", {"tracker": "magic"}, 400, "tracker"),
+}
+
+
+@pytest.mark.parametrize(("endpoint", "state", "status", "says"), WRONG.values(), ids=WRONG)
+def test_wrong_calls_are_told(
+    assistant: Assisting, clip: Clip, endpoint: str, state: Any, status: int, says: str
+) -> None:
+    body = {"state": {"video_id": clip.video, **state}, "server_address": assistant.served.settings.address}
+    body["api_token"] = assistant.served.bench.token
+    reply = requests.post(f"{assistant.url}/{endpoint}", json=body, timeout=30)
+    assert reply.status_code == status, reply.text
+    assert says in reply.text
+    body["server_address"] = "http://example.com"
+    assert requests.post(f"{assistant.url}/{endpoint}", json=body, timeout=30).status_code == 403
+
+
+def test_an_unknown_candidate_fails_the_job(assistant: Assisting, clip: Clip) -> None:
+    job = assistant.post("select", video_id=clip.video, candidates=["magic"])["job_id"]
+    last = assistant.events(job)[-1]
+    assert last["status"] == "failed" and "magic" in last["message"] and "exemplar" in last["message"]
+
+
+def test_calls_of_the_platform_are_answered(assistant: Assisting, clip: Clip) -> None:
+    assert assistant.post("is_alive")["running"]
+    assert assistant.post("is_ready")["status"] == "ready"
+    assert assistant.post("get_session_info")["app_name"] == "Labeling Assistant"
+    assert TOY.info.frames == FRAMES
+    projects = assistant.post("choices")
+    assert {one["type"] for one in projects} == {"videos"}
+    assert "Labeling assistant" in requests.get(assistant.url, timeout=10).text
