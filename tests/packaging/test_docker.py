@@ -87,7 +87,9 @@ def test_context_is_what_the_recipe_copies_and_no_environment_files(name: str) -
 def test_gpu_image_stands_on_the_cpu_image_and_keeps_its_pins() -> None:
     recipe = instructions((DOCKER / "Dockerfile.gpu").read_text())
     assert recipe[0] == ("FROM", image("cpu"))
-    assert all(re.fullmatch(r"[\w-]+==[\d.]+", line) for line in (DOCKER / "gpu.txt").read_text().splitlines()[1:])
+    pins = (DOCKER / "gpu.txt").read_text().splitlines()[1:]
+    assert pins
+    assert set(pins) <= set((ROOT / "requirements.txt").read_text().splitlines()), "pip would be asked for two versions"
     (install,) = [rest for instruction, rest in recipe if instruction == "RUN"]
     assert "requirements.txt" in install and "gpu.txt" in install
 
