@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -18,6 +20,13 @@ NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome"
 
 @pytest.fixture
 def page(predict: Predicting) -> Iterator[object]:
+    with browser_at(predict.url) as opened:
+        yield opened
+
+
+@contextmanager
+def browser_at(url: str) -> Iterator[Any]:
+    """An app's page, which must raise no error and load nothing from elsewhere."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     browser = next((path for name in NAMES if (path := shutil.which(name))), None)
     if browser is None:
@@ -31,11 +40,11 @@ def page(predict: Predicting) -> Iterator[object]:
         elsewhere: list[str] = []
         opened.on("pageerror", lambda error: faults.append(str(error)))
         opened.on("request", lambda asked: elsewhere.append(asked.url))
-        opened.goto(predict.url)
+        opened.goto(url)
         yield opened
         assert faults == []
-        own = (predict.url, "blob:", "data:")
-        assert [url for url in elsewhere if not url.startswith(own)] == [], "the page loads nothing from elsewhere"
+        own = (url, "blob:", "data:")
+        assert [one for one in elsewhere if not one.startswith(own)] == [], "the page loads nothing from elsewhere"
         running.close()
 
 

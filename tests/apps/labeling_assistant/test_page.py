@@ -1,0 +1,36 @@
+"""A person's way through the page, in a browser."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.apps.labeling_assistant.conftest import Assisting, Clip
+from tests.apps.predict.test_page import browser_at
+
+
+@pytest.mark.slow
+def test_from_examples_to_the_review_queue(assistant: Assisting, clip: Clip) -> None:
+    api = assistant.served.api
+    project = api.project.get_info_by_id(api.dataset.get_info_by_id(clip.dataset).project_id)
+    with browser_at(assistant.url) as page:
+        page.wait_for_function("document.querySelectorAll('#project option').length > 1")
+        assert page.is_disabled("#select") and page.is_disabled("#run")
+        page.select_option("#project", label=project.name)
+        page.wait_for_function("document.querySelectorAll('#video option').length === 2")
+        page.select_option("#video", str(clip.video))
+        page.wait_for_function("document.querySelectorAll('#classes tr').length === 2")
+        assert "8 labels on 2 frames" in page.inner_text("#holds")
+        page.fill("#budget", "6")
+        page.click("#select")
+        page.wait_for_function("document.getElementById('why').textContent.startsWith('Chosen')")
+        assert page.locator("#table tr.chosen .bar").count() >= 1
+        page.click("#run")
+        page.wait_for_function("document.getElementById('state').textContent.startsWith('finished: 1 of 1')")
+        page.wait_for_function("document.querySelectorAll('#review tr').length > 0")
+        links: list[Any] = page.eval_on_selector_all("#review a", "found => found.map(one => one.href)")
+        assert all(link.startswith(f"{assistant.served.settings.address}/#video={clip.video}&frame=") for link in links)
+        assert "MiB" in page.inner_text("#videos")
+        page.reload()
+        page.wait_for_function("document.querySelectorAll('#review tr').length > 0")
