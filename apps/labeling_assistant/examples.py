@@ -16,39 +16,42 @@ from common.video.contract import FrameSource
 
 Rows = list[list[Any]]
 """JSON: frame, object id, class name, geometry type, geometry."""
+Drawn = dict[str, Any]
+"""JSON. rows: `Rows`. complete: frames on which everything counts as labelled."""
 Given = dict[int, tuple[Labelled, ...]]
 """By frame; keys of the labels are ids of objects."""
 
 _AT_ONCE = 500
 
 
-def drawn(server: Server, video: VideoRecord) -> Rows:
-    """By rising frame. Geometry of what trackers wrote, which may be nearly all of it, is never read."""
-    own = [one.id for one in figures(server, video, geometry=False) if one.by_person]
-    if not own:
-        return []
-    names = {one.id: one.class_name for one in objects(server, video, names=project(server, video.project_id))}
+def drawn(server: Server, video: VideoRecord) -> Drawn:
+    """Complete are the frames on which only people drew: where trackers drew too, a person may have mended one object and
+    left out others. Geometry of what trackers wrote, which may be nearly all of it, is never read."""
+    own: dict[int, int] = {}
+    theirs: set[int] = set()
+    for one in figures(server, video, geometry=False):
+        if one.by_person:
+            own[one.id] = one.frame
+        else:
+            theirs.add(one.frame)
+    names = {}
+    if own:
+        names = {one.id: one.class_name for one in objects(server, video, names=project(server, video.project_id))}
     rows: Rows = []
-    for start in range(0, len(own), _AT_ONCE):
-        for figure in figures_by_id(server, video.dataset_id, own[start : start + _AT_ONCE]).values():
+    idents = list(own)
+    for start in range(0, len(idents), _AT_ONCE):
+        for figure in figures_by_id(server, video.dataset_id, idents[start : start + _AT_ONCE]).values():
             if figure.object_id in names:
-                rows.append(
-                    [
-                        figure.frame,
-                        figure.object_id,
-                        names[figure.object_id],
-                        figure.geometry_type,
-                        dict(figure.geometry),
-                    ]
-                )
+                name = names[figure.object_id]
+                rows.append([figure.frame, figure.object_id, name, figure.geometry_type, dict(figure.geometry)])
     rows.sort(key=lambda row: (row[0], row[1]))
-    return rows
+    return {"rows": rows, "complete": sorted(set(own.values()) - theirs)}
 
 
-def labels(rows: Rows, video: VideoRecord) -> Given:
+def labels(kept: Drawn, video: VideoRecord) -> Given:
     """Shapes that the suite does not know are left out."""
     found: dict[int, list[Labelled]] = {}
-    for frame, ident, name, kind, geometry in rows:
+    for frame, ident, name, kind, geometry in kept["rows"]:
         try:
             value = from_json(kind, geometry, video.width, video.height)
         except PromptInvalid:
@@ -57,16 +60,23 @@ def labels(rows: Rows, video: VideoRecord) -> Given:
     return {frame: tuple(labels) for frame, labels in found.items()}
 
 
+def complete(kept: Drawn, frames: Sequence[int] | None = None) -> list[int]:
+    """Frames on which everything is labelled: those that the caller named, else those that look like it, else all with
+    labels of people."""
+    if frames is not None:
+        return sorted(set(frames))
+    return list(kept["complete"]) or sorted({row[0] for row in kept["rows"]})
+
+
 def support_set(
     given: Given,
     source: FrameSource,
-    frames: Sequence[int] | None = None,
+    chosen: Sequence[int],
     text: Mapping[str, Sequence[str]] | None = None,
     classes: tuple[str, ...] | None = None,
 ) -> SupportSet:
-    """frames: those on which everything is labelled; None = all with labels. classes: only these, in this order; None = all.
+    """chosen: frames on which everything is labelled, rising. classes: only these, in this order; None = all.
     Raises `PromptInvalid` when nothing is labelled, a frame does not exist, or words are given for a class that is not."""
-    chosen = sorted(given) if frames is None else sorted(set(frames))
     if chosen and chosen[-1] >= source.info.frames:
         raise PromptInvalid(f"There is no frame {chosen[-1]}: the video has {source.info.frames}, numbered from 0.")
     shown = {frame: given.get(frame, ()) for frame in chosen}

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from apps.labeling_assistant.examples import drawn, labels, support_set, told
+from apps.labeling_assistant.earlier import Earlier
+from apps.labeling_assistant.examples import complete, drawn, labels, support_set, told
 from apps.labeling_assistant.schema import Examples, Labeling, Selection
 from apps.labeling_assistant.worker import Examined, Told, label_one
 from apps.predict.service import Service
@@ -56,8 +57,9 @@ class Assistant(Service):
         server = self.server(self.caller(call))
         wishes = Examples.model_validate(call.state)
         record = video(server, wishes.video_id)
+        kept = drawn(server, record)
         with self._videos.open(server, record) as source:
-            made = support_set(labels(drawn(server, record), record), source, wishes.frames, wishes.text)
+            made = support_set(labels(kept, record), source, complete(kept, wishes.frames), wishes.text)
             everyone = [{"name": one.name, "title": one.title} for one in available(made)]
         return {"video_id": record.id, "name": record.name, **told(made), "candidates": everyone}
 
@@ -138,8 +140,9 @@ class Assistant(Service):
     def _select(self, ident: str, wishes: Selection, server: Server, stop: threading.Event) -> None:
         record = video(server, wishes.video_id)
         self.store.add_videos(ident, [(record.id, record.name, record.frames)])
+        kept = drawn(server, record)
         with self._videos.open(server, record) as source:
-            support = support_set(labels(drawn(server, record), record), source, wishes.frames, wishes.text)
+            support = support_set(labels(kept, record), source, complete(kept, wishes.frames), wishes.text)
             choice = self._try(ident, record.id, support, wishes, stop)
         if stop.is_set():
             self._set(ident, record.id, "stopped")
@@ -207,7 +210,8 @@ class Assistant(Service):
             self.store.set_video(ident, record.id, done=done, whole=whole, told={**about, **so_far})
 
         with self._videos.open(server, record) as source:
-            return label_one(server, record, source, plan, examples, place, ident, stop, report)
+            earlier = Earlier(self.store, ident, record.id)
+            return label_one(server, record, source, plan, examples, earlier, place, ident, stop, report)
 
     def _plan(
         self, ident: str, wishes: Labeling, row: int, server: Server, place: Path, stop: threading.Event
@@ -217,14 +221,15 @@ class Assistant(Service):
         record = video(server, wishes.video_id)
         if not kept.exists():
             _write(kept, json.dumps(drawn(server, record)).encode())
-        examples = Examined(record.id, json.loads(kept.read_text()), wishes.frames)
+        rows = json.loads(kept.read_text())
+        examples = Examined(record.id, rows, complete(rows, wishes.frames))
         if (place / _PLAN).exists():
             return examples, Plan.load((place / _PLAN).read_bytes())
         with self._videos.open(server, record) as source:
             choice = self._choice(ident, wishes, row, examples, record, source, stop)
             if stop.is_set():
                 return examples, None
-            support = support_set(labels(examples.rows, record), source, wishes.frames, None, choice.classes)
+            support = support_set(labels(examples.drawn, record), source, examples.frames, None, choice.classes)
             plan = make_plan(
                 support, choice, every=wishes.every, masks=wishes.masks, tracker=wishes.tracker, repair=wishes.repair
             )
@@ -245,7 +250,7 @@ class Assistant(Service):
         if wishes.selection is not None and not wishes.candidates:
             (kept,) = self.store.videos(wishes.selection)
             return Choice.from_json(kept.told[_CHOICE])
-        support = support_set(labels(examples.rows, record), source, wishes.frames, wishes.text)
+        support = support_set(labels(examples.drawn, record), source, examples.frames, wishes.text)
         return self._try(ident, row, support, wishes, stop)
 
 

@@ -6,13 +6,14 @@ import mmap
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 from apps.cli.memory import release
 from apps.cli.predict_job import template
-from apps.labeling_assistant.examples import Given, Rows, drawn, labels, support_set
+from apps.labeling_assistant.earlier import Earlier, replaced
+from apps.labeling_assistant.examples import Drawn, Given, drawn, labels, support_set
 from apps.predict.ledger import Ledger
 from apps.predict.schema import RunParameters
 from apps.predict.upload import Upload
@@ -33,11 +34,13 @@ _TELL_EVERY_S = 0.5
 _UPLOADS = RunParameters.model_validate({"output": {"upload_to_source_project": True}})
 
 
+@dataclass(frozen=True)
 class Examined:
-    """The examples of a job: rows as they were when it began, of that video; frames on which everything is labelled."""
+    """The examples of a job, as they were when it began: of that video; frames on which everything is labelled."""
 
-    def __init__(self, video: int, rows: Rows, frames: list[int] | None) -> None:
-        self.video, self.rows, self.frames = video, rows, frames
+    video: int
+    drawn: Drawn
+    frames: list[int]
 
 
 def label_one(
@@ -46,22 +49,24 @@ def label_one(
     source: FrameSource,
     plan: Plan,
     examples: Examined,
+    earlier: Earlier,
     place: Path,
     job: str,
     stop: threading.Event,
     report: Callable[[int, int, Told], None],
 ) -> Told | None:
-    """What came of it; None when it was stopped. place: folder for what is not finished. report: work done, all of it, and
+    """What came of it; None when it was stopped. earlier: labelings whose place this one takes. place: folder for what is not
+    finished. report: work done, all of it, and
     what is known so far. Raises `UserError`, `Interrupted`."""
     meter = _Meter(record.frames, report)
     with Ledger(place / f"{record.id}.upload.sqlite") as ledger:
         own = examples.video == record.id
-        rows: Rows | None = ledger.get("drawn")
-        if rows is None:
-            rows = examples.rows if own else drawn(server, record)
-            ledger.note("drawn", rows)
-        given = labels(rows, record)
-        complete = [] if not own else sorted(given) if examples.frames is None else examples.frames
+        kept: Drawn | None = ledger.get("drawn")
+        if kept is None:
+            kept = examples.drawn if own else drawn(server, record)
+            ledger.note("drawn", kept)
+        given = labels(kept, record)
+        complete = examples.frames if own else []
         support = support_set(given, source, complete, None, plan.classes) if own else None
         identity = f"{job} {record.id}".encode()
         with Journal(place / f"{record.id}.sqlite", fingerprint(identity, plan, support, source)) as journal:
@@ -74,10 +79,12 @@ def label_one(
             shape = template(results.finds, journal.skeleton)
             seeds = _seeds(server, record, given, ledger, shape)
             view = _View(labelled, seeds)
-            upload = Upload(
+            earlier.note(len(seeds), len(view.numbers))
+            upload = _Upload(
                 server, record, cast(Any, view), shape, _UPLOADS, ledger, job, "Labeling Assistant", stop
             )  # fmt: skip
-            written = upload.run(meter.uploaded)
+            upload.earlier = earlier.tracks
+            written = replace(upload.run(meter.uploaded), removed=replaced(server, record, earlier.tracks))
             suggestions = results.repaired.suggestions if results.repaired is not None else ()
             queue = review_queue(labelled.frames(), source.info, suggestions)
             known = {number: ident for number, (ident, _) in ledger.objects().items()}
@@ -108,6 +115,15 @@ def _seeds(server: Server, video: VideoRecord, given: Given, ledger: Ledger, sha
         ]
         ledger.note("seeds", known)
     return known
+
+
+class _Upload(Upload):
+    """Figures of earlier labelings stand in no one's way; they are replaced as they are come by."""
+
+    earlier: Mapping[str, bool]
+
+    def _own_tracks(self) -> set[str]:
+        return super()._own_tracks() | set(self.earlier)
 
 
 class _View:

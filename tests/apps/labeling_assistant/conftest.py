@@ -20,12 +20,12 @@ from common.video.writer import VideoWriter
 from tests.apps.auto_track.conftest import AppServer
 from tests.apps.predict.conftest import Predicting
 from tests.apps.workbench.harness import Running, Served, free_port
-from tests.common.labeling.toys import CLASSES, ToyVideo
+from tests.common.labeling.toys import CLASSES, THINGS, Thing, ToyVideo
 
-FRAMES = 48
+FRAMES = 36
 LABELLED = (0, 4)
-TOY = ToyVideo(FRAMES, seed=3)
-"""Two discs and two crates from the first frame on, and a disc that enters at frame 8."""
+TOY = ToyVideo(FRAMES, seed=3, things=(*THINGS, Thing("c3", 1, (110, -24), (0.2, 2.0), 12)))
+"""Two discs and two crates from the first frame on, a disc that enters at frame 8, and a crate that enters at 12."""
 
 
 @dataclass

@@ -20,7 +20,7 @@ from tests.apps.labeling_assistant.conftest import FRAMES, LABELLED, TOY, Assist
 from tests.apps.predict.conftest import wait_until
 from tests.apps.workbench.harness import Served
 
-QUICK = {"candidates": ["exemplar"], "budget_s": 5}
+QUICK = {"candidates": ["exemplar-colour"], "budget_s": 5}
 
 
 def boxes(assistant: Assisting, clip: Clip) -> dict[int, dict[int, np.ndarray]]:
@@ -70,9 +70,10 @@ def test_from_labelled_frames_to_a_labelled_video(assistant: Assisting, clip: Cl
     for name, ident in clip.objects.items():
         assert overlap(found[ident], truth(name)) > 0.8, f"{name} goes on"
     others = {ident: frames for ident, frames in found.items() if ident not in clip.objects.values()}
-    new, frames = max(others.items(), key=lambda one: len(one[1]))
-    assert overlap(frames, truth("d3")) > 0.7, "what enters later is found"
-    assert min(frames) <= min(truth("d3")) + 5
+    for name in ("d3", "c3"):
+        new, frames = max(others.items(), key=lambda one: overlap(one[1], truth(name)))
+        assert overlap(frames, truth(name)) > 0.7, f"{name}, which enters later, is found"
+        assert min(frames) <= min(truth(name)) + 5
     queue = result["review"]
     assert [one["gain"] for one in queue] == sorted((one["gain"] for one in queue), reverse=True)
     entry = next(one for one in queue if one["kind"] == "new" and one["keys"] == [str(new)])
@@ -154,6 +155,33 @@ def test_stopped_and_taken_up(assistant: Assisting, clip: Clip, monkeypatch: pyt
     last = assistant.events(job)[-1]
     assert last["status"] == "finished", last
     assert overlap(boxes(assistant, clip)[clip.objects["c1"]], truth("c1")) > 0.8
+
+
+def test_a_second_labeling_takes_the_place_of_the_first(assistant: Assisting, clip: Clip) -> None:
+    """But for what a person corrected; where they corrected one object, the others are no examples of what is not there."""
+    assistant.finished("run", video_id=clip.video, **QUICK)
+    first = boxes(assistant, clip)
+    new = max(first.keys() - clip.objects.values(), key=lambda ident: overlap(first[ident], truth("d3")))
+    wrong = next(
+        one
+        for one in assistant.figures(clip.video, clip.dataset)
+        if (one["objectId"], one["meta"]["frame"]) == (new, 20)
+    )
+    x1, y1, x2, y2 = np.round(truth("d3")[20]).astype(int).tolist()
+    geometry = {"points": {"exterior": [[x1, y1], [x2 - 1, y2 - 1]], "interior": []}}
+    edit = {"id": wrong["id"], "geometryType": "rectangle", "geometry": geometry, "nnUpdated": False}
+    assert assistant.served.call("figures.editInfo", edit).status_code == 200
+    frames = assistant.post("support", video_id=clip.video)["frames"]
+    assert [one["frame"] for one in frames] == list(LABELLED), "frame 20 is not fully labelled by a person"
+    told = assistant.finished("run", video_id=clip.video, **QUICK)["videos"][0]
+    second = boxes(assistant, clip)
+    assert set(second) >= {*clip.objects.values(), new}
+    assert len(second) == len(first), "nothing is there twice"
+    assert second[new][20].tolist() == [x1, y1, x2, y2], "a correction stays"
+    assert overlap(second[new], truth("d3")) > 0.7, "and its object goes on"
+    tracks = {one["trackId"] for one in assistant.figures(clip.video, clip.dataset) if one["id"] != wrong["id"]}
+    assert wrong["trackId"] not in tracks
+    assert told["removed"] == len(set(first) - {*clip.objects.values(), new}) >= 1
 
 
 WRONG: dict[str, tuple[str, dict[str, Any], int, str]] = {

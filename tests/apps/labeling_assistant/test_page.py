@@ -22,7 +22,7 @@ def test_from_examples_to_the_review_queue(assistant: Assisting, clip: Clip) -> 
         page.select_option("#video", str(clip.video))
         page.wait_for_function("document.querySelectorAll('#classes tr').length === 2")
         assert "8 labels on 2 frames" in page.inner_text("#holds")
-        page.fill("#budget", "6")
+        page.fill("#budget", "1")
         page.click("#select")
         page.wait_for_function("document.getElementById('why').textContent.startsWith('Chosen')")
         assert page.locator("#table tr.chosen .bar").count() >= 1
