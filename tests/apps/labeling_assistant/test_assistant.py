@@ -142,11 +142,13 @@ def _pause(patch: pytest.MonkeyPatch, at: int, reached: list[int]) -> None:
     patch.setattr(FigureWriter, "put", slow_put)
 
 
-def test_stopped_and_taken_up(assistant: Assisting, clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stopped_and_taken_up(assistant: Assisting, clip: Clip, toys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two videos, the second without a label of a person."""
+    other = assistant.served.api.video.upload_path(clip.dataset, "other.mp4", str(toys)).id
     reached: list[int] = []
     with monkeypatch.context() as patch:
         _pause(patch, 8, reached)
-        job = assistant.post("run", video_id=clip.video, **QUICK)["job_id"]
+        job = assistant.post("run", video_id=clip.video, video_ids=[clip.video, other], **QUICK)["job_id"]
         wait_until(lambda: reached)
         assistant.post("stop", job_id=job)
         assert assistant.events(job)[-1]["status"] == "stopped"
@@ -154,7 +156,10 @@ def test_stopped_and_taken_up(assistant: Assisting, clip: Clip, monkeypatch: pyt
     assistant.post("run", job_id=job)
     last = assistant.events(job)[-1]
     assert last["status"] == "finished", last
+    assert [row["status"] for row in last["videos"]] == ["done", "done"]
     assert overlap(boxes(assistant, clip)[clip.objects["c1"]], truth("c1")) > 0.8
+    bare = boxes(assistant, Clip(clip.dataset, other, {}))
+    assert all(max(overlap(one, truth(name)) for one in bare.values()) > 0.7 for name in clip.objects)
 
 
 def test_a_second_labeling_takes_the_place_of_the_first(assistant: Assisting, clip: Clip) -> None:
