@@ -14,6 +14,7 @@ import uvicorn.main
 import uvicorn.protocols.http.auto
 
 import apps.auto_track.main
+import apps.labeling_assistant.main
 import apps.predict.main
 import common.serving.app
 import common.serving.detection_app

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from apps.workbench.bench import Workbench
 
 ROOT = Path(__file__).parents[2]
-APPS = ("auto_track", "box_tracker", "mask_tracker", "point_tracker", "detector", "predict")
+APPS = ("auto_track", "box_tracker", "mask_tracker", "point_tracker", "detector", "predict", "labeling_assistant")
 """What runs besides the workbench; each as its own process, watched and restarted by it."""
 
 
