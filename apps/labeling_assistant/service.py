@@ -178,13 +178,16 @@ class Assistant(Service):
         examples, plan = self._plan(ident, wishes, chosen[0].id, server, place, stop)
         if plan is None:
             return
-        about = {"chosen": plan.choice.names, "every": plan.every}
+        about: Told = {"chosen": plan.choice.names, "every": plan.every}
+        tried: Told = {} if wishes.selection is not None and not wishes.candidates else _table(plan.choice)
         for row in self.store.videos(ident):
             if row.status == "done" or stop.is_set():
                 continue
             try:
                 self.store.set_video(ident, row.video, status="working", target=row.video, message="", done=0)
                 done = self._one(ident, video(server, row.video), plan, examples, place, server, stop, about)
+                if done is not None:
+                    done |= {**about, **(tried if row.video == chosen[0].id else {})}
             except Interrupted:
                 done = None
             except UserError as error:
@@ -193,7 +196,7 @@ class Assistant(Service):
             if done is None:
                 self._set(ident, row.video, "stopped")
             else:
-                self.store.set_video(ident, row.video, status="done", told={**about, **done})
+                self.store.set_video(ident, row.video, status="done", told=done)
 
     def _one(
         self,

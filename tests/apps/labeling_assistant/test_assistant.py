@@ -113,6 +113,7 @@ def test_a_restarted_app_goes_on(
         assert last["status"] == "finished", last
         found = boxes(second, clip)
         assert second.of_people(clip) == before
+        assert [one["name"] for one in last["videos"][0]["table"]] == QUICK["candidates"], "what was measured is kept"
         assert all(overlap(found[ident], truth(name)) > 0.8 for name, ident in clip.objects.items())
         new = [frames for ident, frames in found.items() if ident not in clip.objects.values()]
         assert sum(overlap(frames, truth("d3")) > 0.3 for frames in new) == 1
@@ -160,6 +161,20 @@ def test_stopped_and_taken_up(assistant: Assisting, clip: Clip, toys: Path, monk
     assert overlap(boxes(assistant, clip)[clip.objects["c1"]], truth("c1")) > 0.8
     bare = boxes(assistant, Clip(clip.dataset, other, {}))
     assert all(max(overlap(one, truth(name)) for one in bare.values()) > 0.7 for name in clip.objects)
+
+
+def test_areas_are_drawn_if_asked(assistant: Assisting, clip: Clip) -> None:
+    """The person's classes take boxes alone, so areas are other objects of classes beside them."""
+    before = assistant.of_people(clip)
+    told = assistant.finished("run", video_id=clip.video, masks=True, **QUICK)["videos"][0]
+    assert assistant.of_people(clip) == before
+    annotation = assistant.annotation(clip.video)
+    names = {one.obj_class.name for one in annotation.objects}
+    assert names == {"disc", "crate", "disc_model", "crate_model"}
+    figures = [one for one in assistant.figures(clip.video, clip.dataset) if one.get("trackId")]
+    assert {one["geometryType"] for one in figures} == {"bitmap"}
+    assert len(figures) == told["figures"] > 3 * FRAMES and told["refused"] == 0
+    assert not {one["meta"]["frame"] for one in figures} & set(LABELLED)
 
 
 def test_a_second_labeling_takes_the_place_of_the_first(assistant: Assisting, clip: Clip) -> None:
