@@ -22,7 +22,7 @@ from tests.apps.predict.conftest import Predicting
 from tests.apps.workbench.harness import Running, Served, free_port
 from tests.common.labeling.toys import CLASSES, THINGS, Thing, ToyVideo
 
-FRAMES = 36
+FRAMES = 28
 LABELLED = (0, 4)
 TOY = ToyVideo(FRAMES, seed=3, things=(*THINGS, Thing("c3", 1, (110, -24), (0.2, 2.0), 12)))
 """Two discs and two crates from the first frame on, a disc that enters at frame 8, and a crate that enters at 12."""
