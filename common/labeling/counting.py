@@ -18,6 +18,8 @@ Float = NDArray[np.float64]
 
 OVERLAP = 0.5
 """IoU from which a detection is a hit."""
+_LOWEST, _HIGHEST = 0.02, 0.98
+"""Thresholds that are used."""
 _USUAL = 0.5
 """The threshold that is kept to where the measurement says nothing."""
 
@@ -90,7 +92,9 @@ def best(parts: Sequence[Hits]) -> Rates:
     f1 = 2 * right / (right + wrong + wanted)
     # a threshold at a score takes all of that score
     last = np.append(scores[1:] < scores[:-1], True)
-    f1 = np.where(last, f1, -1.0)
+    f1 = np.where(last & (scores >= _LOWEST), f1, -1.0)
+    if f1.max() < 0:
+        return at(parts, _LOWEST)
     good = np.flatnonzero(f1 >= f1.max() - 0.01 - 1e-9)
     top = int(f1.argmax())
     near = good[(good == top) | (np.abs(good - top) <= max(2, 0.1 * wanted))]
@@ -99,7 +103,7 @@ def best(parts: Sequence[Hits]) -> Rates:
     # between the score of the last hit and the next false alarm any threshold is as good; the usual one if it is there
     low = max(low, 0.6 * high)
     threshold = float(np.clip(_USUAL, low, high)) if low <= _USUAL <= high else (low + high) / 2
-    return at(parts, float(np.clip(threshold, 0.02, 0.98)))
+    return at(parts, float(np.clip(threshold, _LOWEST, _HIGHEST)))
 
 
 def at(parts: Sequence[Hits], threshold: float) -> Rates:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from common.detection.contract import Detections
@@ -54,6 +54,8 @@ many = st.lists(st.tuples(st.floats(0.01, 0.99), st.booleans()), min_size=1, max
 
 @settings(max_examples=60, deadline=None)
 @given(many, st.integers(0, 10))
+@example([(0.5, True), (0.25, False), (1 / 64, True)], 0)
+@example([(1 / 64, True)], 0)
 def test_no_threshold_is_better_than_the_best(rows, more):
     scores, hit = np.array([s for s, _ in rows]), np.array([h for _, h in rows])
     order = np.argsort(-scores, kind="stable")
