@@ -45,7 +45,8 @@ def write(
         for key, value in network.state_dict().items()
         if not key.endswith("num_batches_tracked")
     }
-    save_file(tensors, path, metadata={"licence": "Apache-2.0", "made_by": f"python -m training.{name}"})
+    # One entry: safetensors writes several in any order, and the same training must give the same bytes.
+    save_file(tensors, path, metadata={"about": f"Apache-2.0; made by python -m training.{name}"})
     card = folder / f"{name}.md"
     card.write_text(text(name, path, network, progress, settings, checked))
     log.info("%s: %d bytes, sha256 %s", path, path.stat().st_size, digest(path))
