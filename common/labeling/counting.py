@@ -102,7 +102,9 @@ def best(parts: Sequence[Hits]) -> Rates:
     high, low = float(scores[near].max()), float(below[near].min())
     # between the score of the last hit and the next false alarm any threshold is as good; the usual one if it is there
     low = max(low, 0.6 * high)
-    threshold = float(np.clip(_USUAL, low, high)) if low <= _USUAL <= high else (low + high) / 2
+    threshold = (
+        _USUAL if low < _USUAL <= high else (low + high) / 2
+    )  # at `low` itself the next false alarm is taken too
     return at(parts, float(np.clip(threshold, _LOWEST, _HIGHEST)))
 
 

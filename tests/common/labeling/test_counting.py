@@ -56,6 +56,7 @@ many = st.lists(st.tuples(st.floats(0.01, 0.99), st.booleans()), min_size=1, max
 @given(many, st.integers(0, 10))
 @example([(0.5, True), (0.25, False), (1 / 64, True)], 0)
 @example([(1 / 64, True)], 0)
+@example([(0.5, False), (0.75, True)], 0)
 def test_no_threshold_is_better_than_the_best(rows, more):
     scores, hit = np.array([s for s, _ in rows]), np.array([h for _, h in rows])
     order = np.argsort(-scores, kind="stable")
