@@ -122,6 +122,7 @@ def test_every_kind_of_figure_is_drawn(screen: Screen, bench: Bench, video: int)
     assert mask["type"] == "bitmap"
     area = decode_bitmap(mask["geometry"]["bitmap"]["data"]).sum()
     assert 1500 < area < 3500
+    screen.until(f"annotator.view.figure === {mask['id']}")  # the page has it too
     screen.press("e")
     screen.until("annotator.S.tool === 'eraser'")
     screen.drag((165, 180), (175, 180))
