@@ -10,18 +10,17 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request
 from pydantic import AliasChoices, Field
 from sqlalchemy import select
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
 from apps.workbench.api.bodies import SUCCESS, Body, ById, Ident, Idents, JsonObject, ListBody, methods
+from apps.workbench.api.media_upload import take_files
 from apps.workbench.api.sending import send_blob
 from apps.workbench.bench import Bench, Workbench
 from apps.workbench.pictures import probe_picture
 from apps.workbench.store import image_tags, images, listing, videos
 from apps.workbench.store.errors import Refused
-from apps.workbench.store.models import Image
+from apps.workbench.store.models import Blob, Image
 from apps.workbench.store.projects import get_dataset, get_project
-from apps.workbench.uploads import Part, receive_form
 
 router = methods()
 page_router = APIRouter(prefix="/workbench/images")
@@ -105,27 +104,12 @@ class UntagMany(Body):
 @router.post("/images.bulk.upload")
 async def upload(request: Request, bench: Bench) -> list[dict[str, Any]]:
     """Takes files; their hashes in order. A file that is no picture refuses the whole request and is not kept."""
-    with await receive_form(request, bench.blobs) as form:
-        files = [part for part in form.parts if part.file is not None]
-        if not files:
-            raise Refused("The form holds no file.")
-        return [await run_in_threadpool(_keep_picture, bench, part, number) for number, part in enumerate(files, 1)]
+    return await take_files(request, bench, probe_picture, _told)
 
 
-def _keep_picture(bench: Workbench, part: Part, number: int) -> dict[str, Any]:
-    incoming = part.file
-    if incoming is None:
-        raise Refused("The form holds no file.")
-    hash = incoming.finish()
-    with bench.database.read() as session:
-        known = videos.known_videos(session, [hash])
-    meta = None if known else probe_picture(incoming.path, f"File {number} of this upload")
-    with bench.database.write() as session:
-        # in the write's turn, so that a clean-up cannot delete between the file and its row
-        bench.blobs.keep(incoming)
-        videos.remember_blob(session, hash, incoming.size, meta)
-        picture = images.picture_of(videos.get_blob(session, hash))
-        return {"hash": hash, "mime": picture["mime"], "size": incoming.size, "meta": picture}
+def _told(blob: Blob) -> dict[str, Any]:
+    picture = images.picture_of(blob)
+    return {"mime": picture["mime"], "size": blob.size, "meta": picture}
 
 
 @router.post("/images.bulk.add")

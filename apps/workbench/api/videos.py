@@ -15,6 +15,7 @@ from starlette.responses import Response, StreamingResponse
 
 from apps.workbench import frames
 from apps.workbench.api.bodies import SUCCESS, Body, ById, Ident, JsonObject, ListBody, methods
+from apps.workbench.api.media_upload import take_files
 from apps.workbench.api.sending import send_blob
 from apps.workbench.bench import Bench, Workbench
 from apps.workbench.media import probe
@@ -23,7 +24,6 @@ from apps.workbench.store.collections import collected_videos
 from apps.workbench.store.database import now
 from apps.workbench.store.errors import NotFound, Refused
 from apps.workbench.store.models import Video
-from apps.workbench.uploads import Part, receive_form
 
 router = methods()
 page_router = APIRouter(prefix="/workbench/videos")
@@ -81,26 +81,7 @@ def known_hashes(hashes: Annotated[list[str], Field(max_length=10_000)], bench: 
 @router.post("/videos.bulk.upload")
 async def upload(request: Request, bench: Bench) -> list[dict[str, Any]]:
     """Takes files; their hashes in order. A file that is no video refuses the whole request and is not kept."""
-    with await receive_form(request, bench.blobs) as form:
-        files = [part for part in form.parts if part.file is not None]
-        if not files:
-            raise Refused("The form holds no file.")
-        return [await run_in_threadpool(_keep_video, bench, part, number) for number, part in enumerate(files, 1)]
-
-
-def _keep_video(bench: Workbench, part: Part, number: int) -> dict[str, Any]:
-    incoming = part.file
-    if incoming is None:
-        raise Refused("The form holds no file.")
-    hash = incoming.finish()
-    with bench.database.read() as session:
-        known = videos.known_videos(session, [hash])
-    meta = None if known else probe(incoming.path, f"File {number} of this upload")
-    with bench.database.write() as session:
-        # in the write's turn, so that a clean-up cannot delete between the file and its row
-        bench.blobs.keep(incoming)
-        videos.remember_blob(session, hash, incoming.size, meta)
-        return {"hash": hash, "meta": videos.get_blob(session, hash).meta}
+    return await take_files(request, bench, probe, lambda blob: {"meta": blob.meta})
 
 
 @router.post("/import-storage.internal.meta.list")

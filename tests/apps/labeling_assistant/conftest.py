@@ -13,14 +13,15 @@ import supervisely as sly
 
 from apps.labeling_assistant.main import create_app
 from apps.labeling_assistant.service import Assistant
-from apps.workbench.settings import Settings
 from common.serving.access import Access, normalised
 from common.serving.settings import ServingSettings
 from common.video.writer import VideoWriter
 from tests.apps.auto_track.conftest import AppServer
-from tests.apps.predict.conftest import Predicting
-from tests.apps.workbench.harness import Running, Served, free_port
+from tests.apps.predict.conftest import Predicting, _sdk_speaks_plain_http, served
+from tests.apps.workbench.harness import Served
 from tests.common.labeling.toys import CLASSES, THINGS, Thing, ToyVideo
+
+__all__ = ["_sdk_speaks_plain_http", "served"]
 
 FRAMES = 28
 LABELLED = (0, 4)
@@ -57,20 +58,6 @@ class Assisting(Predicting):
 def make_service(served: Served, folder: Path) -> Assistant:
     access = Access(normalised(served.settings.address), served.bench.token)
     return Assistant(ServingSettings(folder, access))
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _sdk_speaks_plain_http() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SUPERVISELY_SKIP_HTTPS_USER_HELPER_CHECK", "true")
-        yield
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    data = tmp_path_factory.mktemp("workbench") / "data"
-    with Running(Settings(data, port=free_port(), faults=True)) as it:
-        yield it
 
 
 @pytest.fixture
