@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from common.networks.tiny.network import OBJECT, STRIDE
-from training import render
+from training import affinity, lens, render
 from training.atlas import Atlas
 from training.render import Layer
 from training.shapes import HULL, SIDE
@@ -26,7 +26,6 @@ from training.shapes import HULL, SIDE
 FRAMES = 3
 _BEHIND = 2
 _PARTS = 2
-_BLUR = 9
 
 Array = NDArray[np.float64]
 Rng = np.random.Generator
@@ -83,7 +82,7 @@ class _Batch:
             np.where(rng.random((size, 5)) < 0.6, rng.uniform(-0.3, 0.7, (size, 5)), rng.uniform(0.7, 2.5, (size, 5)))
         )
         self.ground = rng.integers(len(atlas.grounds), size=size)
-        self.ground_map = _affine(
+        self.ground_map = affinity.affine(
             self._turns(0.25), np.exp(rng.uniform(-0.5, 0.7, size)) / 144, rng.uniform(-0.7, 0.7, (size, 2))
         )
         self.grey = rng.random(size) < 0.1
@@ -131,15 +130,15 @@ class _Batch:
     def windows(self) -> list[Window]:
         rng, n, s = self.rng, self.n, self.settings
         shape = np.exp(np.where(rng.random(n) < 0.6, rng.uniform(-1.0, 1.0, n), rng.normal(0, 0.2, n)))
-        base = _affine(self._turns(0.3), 1.0, np.zeros((n, 2)))
-        base[:, :, :2] = base[:, :, :2] @ _stretch(shape)
+        base = affinity.affine(self._turns(0.3), 1.0, np.zeros((n, 2)))
+        base[:, :, :2] = base[:, :, :2] @ affinity.stretch(shape)
         hull = self.atlas.hulls.cpu().numpy()[self.field[:, 2:4]].astype(float)
-        joint = _affine(rng.uniform(-1.2, 1.2, n), rng.uniform(0.25, 0.75, n), rng.uniform(-0.6, 0.6, (n, 2)))
+        joint = affinity.affine(rng.uniform(-1.2, 1.2, n), rng.uniform(0.25, 0.75, n), rng.uniform(-0.6, 0.6, (n, 2)))
         two = (rng.random(n) < 0.4) & ~self.still
-        points = _apply(base, hull[:, 0])
+        points = affinity.apply(base, hull[:, 0])
         base *= (OBJECT / np.sqrt(_extent(points).prod(1)))[:, None, None]
         others = self._others()
-        camera = _affine(np.zeros(n), np.ones(n), np.zeros((n, 2)))
+        camera = affinity.affine(np.zeros(n), np.ones(n), np.zeros((n, 2)))
         pose = base
         slow = np.where(rng.random(n) < 0.5, 0.15, 0.6)
         swap = rng.random(n) < 0.12
@@ -152,7 +151,7 @@ class _Batch:
                 pose = _then_inside(pose, self._own_step(pace))
                 joint = _then_inside(
                     joint,
-                    _affine(
+                    affinity.affine(
                         rng.normal(0, 0.3, n) * pace,
                         np.exp(rng.normal(0, 0.08, n) * pace),
                         rng.normal(0, 0.08, (n, 2)) * pace[:, None],
@@ -164,20 +163,20 @@ class _Batch:
                         swap & ~self.still, rng.integers(len(self.atlas.grounds), size=n), self.ground
                     )
             ripple = self._ripples(frame)
-            trunk, limb = _then(pose, camera), _then(_compose(pose, joint), camera)
+            trunk, limb = _then(pose, camera), _then(affinity.compose(pose, joint), camera)
             places = [
-                _apply(m, h - _waves(h, r))
+                affinity.apply(m, h - _waves(h, r))
                 for m, h, r in ((trunk, hull[:, 0], ripple[:, 2]), (limb, hull[:, 1], ripple[:, 3]))
             ]
             places[1] = np.where(two[:, None, None], places[1], places[0])
             outline = np.concatenate(places, 1)
             box, edge = self._cut(np.concatenate((outline.min(1), outline.max(1)), 1), frame)
-            crop, zoom = self._crop(box, frame, side)
+            crop = self._crop(box, frame, side)
             things = [_then(o, camera) for o in others]
             maps = [things[0], things[1], trunk, limb, things[2]]
-            maps = [_compose(crop, m) for m in maps]
-            ground = _compose(self.ground_map, _inverse(_compose(crop, camera)))
-            out.append(self._render(frame, side, ground, maps, ripple, two, _box(crop, box), _box(crop, edge), zoom))
+            maps = [affinity.compose(crop, m) for m in maps]
+            ground = affinity.compose(self.ground_map, affinity.inverse(affinity.compose(crop, camera)))
+            out.append(self._render(frame, side, ground, maps, ripple, two, _box(crop, box), _box(crop, edge)))
         return out
 
     def _others(self) -> list[Array]:
@@ -195,15 +194,15 @@ class _Batch:
                 24 * np.exp(rng.normal(0, 0.2, n)),
                 size,
             )
-            thing = _affine(self._turns(0.5), size, away)
-            thing[:, :, :2] = thing[:, :, :2] @ _stretch(np.exp(rng.uniform(-0.8, 0.8, n)))
+            thing = affinity.affine(self._turns(0.5), size, away)
+            thing[:, :, :2] = thing[:, :, :2] @ affinity.stretch(np.exp(rng.uniform(-0.8, 0.8, n)))
             made.append(thing)
         return made
 
     def _camera_step(self, pace: Array) -> Array:
         rng, n = self.rng, self.n
         strong = np.where(self.still, 2.5, 1.0)
-        step = _affine(
+        step = affinity.affine(
             rng.normal(0, 0.1, n) * pace * strong, np.exp(rng.normal(0, 0.12, n) * pace * strong), np.zeros((n, 2))
         )
         shear = rng.normal(0, 0.05, (n, 2, 2)) * (pace * strong)[:, None, None]
@@ -215,7 +214,7 @@ class _Batch:
         rng, n = self.rng, self.n
         pace = np.where(self.still, 0.0, pace)
         turn = np.where(rng.random(n) < 0.8, rng.normal(0, 0.25, n), rng.uniform(-1.6, 1.6, n)) * pace
-        step = _affine(turn, np.exp(rng.normal(0, 0.1, n) * pace), rng.normal(0, 0.6, (n, 2)) * pace[:, None])
+        step = affinity.affine(turn, np.exp(rng.normal(0, 0.1, n) * pace), rng.normal(0, 0.6, (n, 2)) * pace[:, None])
         stretch = np.eye(2) + rng.normal(0, 0.1, (n, 2, 2)) * pace[:, None, None]
         step[:, :, :2] = step[:, :, :2] @ stretch
         flip = (rng.random(n) < 0.08) & (pace > 0.4)
@@ -224,7 +223,7 @@ class _Batch:
 
     def _other_step(self, pace: Array) -> Array:
         rng, n = self.rng, self.n
-        return _affine(
+        return affinity.affine(
             rng.normal(0, 0.3, n) * pace,
             np.exp(rng.normal(0, 0.1, n) * pace),
             rng.normal(0, 0.7, (n, 2)) * pace[:, None],
@@ -254,8 +253,8 @@ class _Batch:
         kept = np.concatenate((np.maximum(box[:, :2], edge[:, :2]), np.minimum(box[:, 2:], edge[:, 2:])), 1)
         return kept, edge
 
-    def _crop(self, box: Array, frame: int, side: int) -> tuple[Array, Array]:
-        """Map (n, 2, 3) from the frame to the crop, and its zoom (n,)."""
+    def _crop(self, box: Array, frame: int, side: int) -> Array:
+        """Map (n, 2, 3) from the frame to the crop."""
         rng, n = self.rng, self.n
         size = OBJECT / np.sqrt((box[:, 2:] - box[:, :2]).prod(1))
         kind = rng.random(n)
@@ -272,7 +271,7 @@ class _Batch:
         crop = np.zeros((n, 2, 3))
         crop[:, 0, 0] = crop[:, 1, 1] = size
         crop[:, :, 2] = side / 2 + jitter - size[:, None] * (box[:, :2] + box[:, 2:]) / 2
-        return crop, size
+        return crop
 
     # -- pictures
 
@@ -286,7 +285,6 @@ class _Batch:
         two: NDArray[np.bool_],
         box: Array,
         edge: Array,
-        zoom: Array,
     ) -> Window:
         rng, n, atlas = self.rng, self.n, self.atlas
         device = atlas.grounds.device
@@ -315,7 +313,7 @@ class _Batch:
             rows = np.flatnonzero(wanted)
             if not len(rows):
                 continue
-            inverse = _inverse(place[rows])
+            inverse = affinity.inverse(place[rows])
             scale = np.sqrt(np.abs(np.linalg.det(inverse[:, :, :2])))
             part = Layer(
                 send(self.skin[rows, number], torch.int64),
@@ -344,91 +342,21 @@ class _Batch:
         left, whole = left * inside, (target * inside).sum((1, 2, 3))
         share = left.sum((1, 2, 3)) / whole.clamp(min=1)
         seen = (share > 0.25) & (whole > 60) & send(~gone, torch.bool)
-        picture = self._degrade(picture, frame, zoom)
+        picture = lens.degrade(picture, rng, self.noise, self.grey, self.coarse)
         fill = picture.mean((2, 3), keepdim=True)
         picture = torch.where(inside, picture, fill).clamp(0, 255)
         limits = send(np.clip(box, 0, side))
         body = functional.avg_pool2d(left * seen[:, None, None, None], STRIDE)[:, 0]
         return Window(picture, limits, seen.float(), body)
 
-    def _degrade(self, picture: Tensor, frame: int, zoom: Array) -> Tensor:
-        """Light, blur, noise, loss of colour."""
-        rng, n, device = self.rng, self.n, picture.device
-        del frame, zoom
-
-        def send(values: NDArray[np.generic]) -> Tensor:
-            return torch.as_tensor(np.ascontiguousarray(values), dtype=torch.float32).to(device)
-
-        often = (rng.random(n) < 0.5)[:, None]
-        gain = np.where(often, rng.uniform(0.65, 1.25, (n, 1)), 1.0)
-        bias = np.where(often, rng.normal(0, 14, (n, 1)) + rng.normal(0, 6, (n, 3)), 0.0)
-        picture = (picture - 128) * send(gain)[:, :, None, None] + 128 + send(bias)[:, :, None, None]
-        grain = np.where(rng.random(n) < 0.35, rng.uniform(1, 9, n), 0.0)
-        early = rng.random(n) < 0.5
-        white = torch.randn(picture.shape, generator=self.noise, device=device)
-        picture = picture + white * send(grain * early)[:, None, None, None]
-        picture = render.blurred(picture, send(self._kernels()))
-        picture = picture + white * send(grain * ~early)[:, None, None, None]
-        grey = picture.mean(1, keepdim=True).expand_as(picture)
-        return torch.where(torch.as_tensor(self.grey, device=device)[:, None, None, None], grey, picture)
-
-    def _kernels(self) -> Array:
-        """Blurs (n, k, k): none, round ones for coarse pictures, or along a line for fast motion."""
-        rng, n = self.rng, self.n
-        middle = np.arange(_BLUR) - _BLUR // 2
-        y, x = middle[:, None], middle[None, :]
-        spread = np.maximum(self.coarse, np.where(rng.random(n) < 0.2, rng.uniform(0.4, 1.6, n), 0.05))
-        line = rng.random(n) < 0.15
-        turn = rng.uniform(0, np.pi, n)
-        long = np.where(line, rng.uniform(1.0, 3.2, n), spread)
-        cos, sin = np.cos(turn)[:, None, None], np.sin(turn)[:, None, None]
-        along, across = x * cos + y * sin, y * cos - x * sin
-        wide = np.maximum(np.where(line, 0.45, spread), 0.05)[:, None, None]
-        kernel = np.exp(-0.5 * ((along / long[:, None, None]) ** 2 + (across / wide) ** 2))
-        kernel[:, _BLUR // 2, _BLUR // 2] += 1e-6
-        return kernel / kernel.sum((1, 2), keepdims=True)
-
-
-def _affine(turn: Array, scale: Array | float, shift: Array) -> Array:
-    """(n, 2, 3)."""
-    made = np.zeros((len(turn), 2, 3))
-    made[:, 0, 0] = made[:, 1, 1] = np.cos(turn) * scale
-    made[:, 1, 0] = np.sin(turn) * scale
-    made[:, 0, 1] = -made[:, 1, 0]
-    made[:, :, 2] = shift
-    return made
-
-
-def _stretch(shape: Array) -> Array:
-    """(n, 2, 2) of area 1 and aspect shape (n,)."""
-    made = np.zeros((len(shape), 2, 2))
-    made[:, 0, 0], made[:, 1, 1] = np.sqrt(shape), 1 / np.sqrt(shape)
-    return made
-
-
-def _compose(outer: Array, inner: Array) -> Array:
-    """First inner, then outer."""
-    made = outer[:, :, :2] @ inner
-    made[:, :, 2] += outer[:, :, 2]
-    return made
-
 
 def _then(first: Array, second: Array) -> Array:
-    return _compose(second, first)
+    return affinity.compose(second, first)
 
 
 def _then_inside(pose: Array, step: Array) -> Array:
     """A change in the thing's own coordinates."""
-    return _compose(pose, step)
-
-
-def _inverse(affine: Array) -> Array:
-    linear = np.linalg.inv(affine[:, :, :2])
-    return np.concatenate((linear, -linear @ affine[:, :, 2:]), 2)
-
-
-def _apply(affine: Array, points: Array) -> Array:
-    return points @ affine[:, :, :2].transpose(0, 2, 1) + affine[:, None, :, 2]
+    return affinity.compose(pose, step)
 
 
 def _in_view(place: Array, side: int) -> NDArray[np.bool_]:
@@ -444,7 +372,9 @@ def _extent(points: Array) -> Array:
 
 def _box(affine: Array, box: Array) -> Array:
     """Boxes (n, 4) under an upright map."""
-    return np.concatenate((_apply(affine, box[:, None, :2])[:, 0], _apply(affine, box[:, None, 2:])[:, 0]), 1)
+    return np.concatenate(
+        (affinity.apply(affine, box[:, None, :2])[:, 0], affinity.apply(affine, box[:, None, 2:])[:, 0]), 1
+    )
 
 
 def _waves(points: Array, ripple: Array) -> Array:
