@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -13,11 +14,12 @@ from typing import Annotated, Any, cast
 import typer
 
 from apps.cli.job import _identity, _interruptible, _prepare, _spare, _unwritable, _version
-from apps.cli.label_job import NOTHING, Drawn, add_to_summary, drawn_on, label_one
+from apps.cli.label_job import NOTHING, Drawn, Spread, add_to_summary, drawn_on, label_one
 from apps.cli.predict import _jobs, _videos
 from apps.cli.predict_job import VideoJob
 from apps.cli.progress import Reporter
 from common.association import registry as associators
+from common.cluster import NAMES, make_executor
 from common.errors import EngineUnavailable, PromptInvalid, UserError
 from common.geometry.annotation import Annotation, find_meta, read_annotation, read_meta
 from common.geometry.meta import ProjectMeta
@@ -88,6 +90,15 @@ def label(
     still: Annotated[bool, typer.Option("--still", help="The pictures are no video: nothing is tracked.")] = False,
     tracker: Annotated[str, typer.Option(help=" or ".join(associators.names()))] = associators.names()[0],
     no_repair: Annotated[bool, typer.Option("--no-repair", help="Leave out the repair after the run.")] = False,
+    workers: Annotated[
+        int, typer.Option(min=1, max=256, help="Label each long video in so many chunks at once, see --executor.")
+    ] = 1,
+    executor: Annotated[
+        str,
+        typer.Option(
+            metavar="|".join(NAMES), help="Where the chunks go: this process, one of its own each, a cluster."
+        ),
+    ] = "processes",
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where networks run.")] = "auto",
     overlay: Annotated[bool, typer.Option(help="Render overlay.mp4.")] = True,
     quiet: Annotated[bool, typer.Option("--quiet", help="Warnings and errors only.")] = False,
@@ -111,7 +122,7 @@ def label(
         wanted = _candidates(material.support, candidate, still)
         shape = {"every": every, "masks": masks, "still": still, "tracker": tracker, "repair": not no_repair}
         mark = material.mark([[one.to_json() for one in wanted], shape, budget])
-        with Reporter(quiet) as reporter, _interruptible() as stop:
+        with Reporter(quiet) as reporter, _interruptible() as stop, _spread(executor, workers) as spread:
             if len(jobs) > 1 and (out / "summary.json").exists() and all(_told(job, mark) for job in jobs):
                 reporter.say(f"All {len(jobs)} videos are done already.")
                 return 0
@@ -130,7 +141,7 @@ def label(
                     else:
                         result = _one(
                             job, source if own else None, plan, material.support, material.drawn if own else NOTHING,
-                            reporter, stop, options, mark,
+                            reporter, stop, options, mark, spread,
                         )  # fmt: skip
                 except UserError as error:
                     if len(jobs) == 1:
@@ -151,6 +162,15 @@ def label(
     finally:
         source.close()
     return 0
+
+
+@contextmanager
+def _spread(executor: str, workers: int) -> Iterator[Spread | None]:
+    if workers == 1:
+        yield None
+        return
+    with closing(make_executor(executor, workers)) as runs:
+        yield Spread(runs, workers)
 
 
 @dataclass(frozen=True, eq=False)
@@ -286,6 +306,7 @@ def _one(
     stop: threading.Event,
     options: EngineOptions,
     mark: str,
+    spread: Spread | None,
 ) -> dict[str, Any] | None:
     """What to tell of a video; None when it was interrupted."""
     video, out = Path(job.video), Path(job.out)
@@ -293,7 +314,7 @@ def _one(
     try:
         done = label_one(
             video, opened, plan, support, drawn, out, reporter, stop,
-            options=options, overlay=job.overlay, about=_about(plan),
+            options=options, overlay=job.overlay, about=_about(plan), spread=spread,
         )  # fmt: skip
     finally:
         if source is None:

@@ -16,11 +16,13 @@ from apps.cli.memory import release
 from apps.cli.progress import Reporter
 from apps.cli.prompts import Label, Prompts
 from apps.cli.results import write_results
+from common.cluster.contract import Executor
 from common.geometry.annotation import AnnotatedObject, Annotation
 from common.geometry.meta import ObjectClass, ProjectMeta
 from common.geometry.shapes import Shape, Value, to_geometry, to_points
 from common.geometry.supervisely import geometry_type
 from common.geometry.types import Box, Mask, Points
+from common.labeling.chunks import label_in_chunks
 from common.labeling.plan import Plan
 from common.labeling.queue import review_queue
 from common.labeling.run import LabelledVideo, fingerprint, label_video
@@ -59,6 +61,14 @@ def drawn_on(annotation: Annotation, complete: Sequence[int], meta: ProjectMeta)
 
 
 @dataclass(frozen=True)
+class Spread:
+    """A video in chunks on so many workers at most."""
+
+    executor: Executor
+    workers: int
+
+
+@dataclass(frozen=True)
 class Done:
     """stopped: it was interrupted and can be gone on with."""
 
@@ -84,10 +94,12 @@ def label_one(
     options: EngineOptions,
     overlay: bool,
     about: Mapping[str, Any],
+    spread: Spread | None = None,
 ) -> Done:
-    """about: goes into summary.json. Raises `UserError` when the results cannot be written."""
+    """about: goes into summary.json. spread: over several workers. Raises `UserError` when the results cannot be written."""
     _prepare(out)
-    with Journal(out / JOURNAL, fingerprint(_identity(video), plan, support, source)) as journal:
+    mark = fingerprint(_identity(video), plan, support, source)
+    with Journal(out / JOURNAL, mark) as journal:
         frames = source.info.frames
         if journal.next_frame:
             reporter.say(f"Continuing {video.name} at frame {journal.next_frame}.")
@@ -99,7 +111,14 @@ def label_one(
                     stage.advance()
                 at[0] = max(at[0], done)
 
-            if not label_video(source, plan, support, journal, options=options, stop=stop, on_frame=on_frame):
+            if spread is None:
+                through = label_video(source, plan, support, journal, options=options, stop=stop, on_frame=on_frame)
+            else:
+                through = label_in_chunks(
+                    video.absolute(), source, plan, support, journal, spread.executor, spread.workers,
+                    folder=out.absolute(), fingerprint=mark, options=options, stop=stop, on_frame=on_frame,
+                )  # fmt: skip
+            if not through:
                 return Done(True)
         release()
         results = Results(journal, plan.settings(options), source.info)

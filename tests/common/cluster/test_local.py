@@ -50,5 +50,5 @@ def test_faults_of_ours_are_raised(tmp_path: Path) -> None:
 
 
 def test_unknown_executors_are_told() -> None:
-    with pytest.raises(UserError, match="choose local or ray"):
+    with pytest.raises(UserError, match="choose local or ray or processes"):
         make_executor("slurm")

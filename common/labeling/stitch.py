@@ -1,0 +1,131 @@
+"""One video's journal from those of its overlapping stretches, each object under one identity.
+
+Where two stretches overlap both know the objects; those whose boxes lie on each other there are the same. Before the middle of
+the overlap the first stretch's rows count, from there on the second's: its trackers have settled by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.association.assignment import assign
+from common.association.contract import Tracks
+from common.geometry import codec
+from common.geometry.measures import box_iou
+from common.prediction.journal import Journal
+from common.prediction.pipeline import Part
+
+_SAME = 0.5
+"""Mean overlap from which two identities are one object."""
+_TOGETHER = 0.5
+"""Share of the frames on which either is there, in the overlap, that both must be there."""
+_AT_ONCE = 256
+"""Frames of a part that is given out."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """start, stop: frames, stop is no more part of it."""
+
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __contains__(self, frame: object) -> bool:
+        return isinstance(frame, int) and self.start <= frame < self.stop
+
+
+def stitched(parts: Sequence[tuple[Stretch, Journal]]) -> Iterator[Part]:
+    """The rows of all, frames of the whole video, in order. parts: finished journals, numbered from their stretch's start,
+    each overlapping the next only. Memory: the boxes of one overlap, and some hundred frames."""
+    seams = [(b.start + a.stop) // 2 for (a, _), (b, _) in pairwise(parts)]
+    named: dict[int, int] = {}
+    looks: dict[int, tuple[NDArray[np.float32], int]] = {}
+    count = 0
+    for number, (stretch, journal) in enumerate(parts):
+        first = seams[number - 1] if number else stretch.start
+        last = seams[number] if number < len(seams) else stretch.stop
+        if number:
+            before, own = parts[number - 1]
+            shared = Stretch(stretch.start, before.stop)
+            partners = matched(_within(own, before, shared), _within(journal, stretch, shared))
+            named = {ident: named[partner] for ident, partner in partners.items() if partner in named}
+        used: set[int] = set()
+        for part in _pieces(journal, stretch, first, last):
+            for ident in np.unique(part.tracks.ids).tolist():
+                used.add(ident)
+                if ident not in named:
+                    count += 1
+                    named[ident] = count
+            ids = np.array([named[ident] for ident in part.tracks.ids.tolist()], np.int64)
+            yield replace(part, tracks=replace(part.tracks, ids=ids))
+        for ident, look in journal.looks().items():
+            if ident in used:  # each stretch's mean look counts as one: their sums are not kept
+                total, seen = looks.get(named[ident], (np.float32(0), 0))
+                looks[named[ident]] = (np.asarray(total + look, np.float32), seen + 1)
+    yield Part(Tracks(), looks=looks)
+
+
+def matched(first: Tracks, second: Tracks) -> dict[int, int]:
+    """Identity of `second` -> identity of `first` that is the same object; both hold the rows of the same frames."""
+    one, rows = np.unique(first.ids, return_inverse=True)
+    two, columns = np.unique(second.ids, return_inverse=True)
+    if not len(one) or not len(two):
+        return {}
+    total = np.zeros((len(one), len(two)))
+    both = np.zeros((len(one), len(two)))
+    for frame in np.intersect1d(first.frames, second.frames):
+        a, b = np.flatnonzero(first.frames == frame), np.flatnonzero(second.frames == frame)
+        place = np.ix_(rows[a], columns[b])
+        total[place] += box_iou(first.xyxy[a], second.xyxy[b])
+        both[place] += 1
+    either = np.bincount(rows)[:, None] + np.bincount(columns)[None] - both
+    # those that are there together only for a moment are no evidence
+    mean = np.where(both >= _TOGETHER * either, total / np.maximum(both, 1), 0)
+    chosen = assign(1 - mean, 1 - _SAME)
+    return {int(two[column]): int(one[row]) for row, column in zip(*chosen, strict=True)}
+
+
+def _within(journal: Journal, stretch: Stretch, shared: Stretch) -> Tracks:
+    """Rows of the shared frames, numbered as in the whole video."""
+    return Tracks.joined(
+        [_moved(tracks, stretch.start) for tracks in _frames(journal, stretch, shared.start, shared.stop)]
+    )
+
+
+def _frames(journal: Journal, stretch: Stretch, first: int, last: int) -> Iterator[Tracks]:
+    for tracks in journal.frames():
+        frame = int(tracks.frames[0]) + stretch.start
+        if frame >= last:
+            return
+        if frame >= first:
+            yield tracks
+
+
+def _moved(tracks: Tracks, by: int) -> Tracks:
+    frames: NDArray[np.int64] = tracks.frames + by
+    return replace(tracks, frames=frames)
+
+
+def _pieces(journal: Journal, stretch: Stretch, first: int, last: int) -> Iterator[Part]:
+    """Of the frames from `first` to before `last`, with the identities of the stretch."""
+    motions = {n + stretch.start: m for n, m in journal.motions().items() if first <= n + stretch.start < last}
+    yield Part(Tracks(), motions=motions)
+    waiting: list[Tracks] = []
+    geometry: dict[tuple[int, int], bytes] = {}
+    for tracks in _frames(journal, stretch, first, last):
+        local = int(tracks.frames[0])
+        for row, drawn in journal.geometries(local).items():
+            geometry[local + stretch.start, row] = codec.encode(drawn)
+        waiting.append(_moved(tracks, stretch.start))
+        if len(waiting) >= _AT_ONCE:
+            yield Part(Tracks.joined(waiting), geometry)
+            waiting, geometry = [], {}
+    yield Part(Tracks.joined(waiting), geometry)

@@ -1,0 +1,139 @@
+"""A video in chunks on several workers: the same boxes as from one, and one identity across the seams."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.association.contract import Tracks
+from common.cluster.contract import Outcome
+from common.cluster.local import LocalExecutor
+from common.geometry.measures import box_iou
+from common.labeling.candidates import Candidate
+from common.labeling.chosen import Rule
+from common.labeling.chunks import cut, label_in_chunks
+from common.labeling.plan import Plan, make_plan
+from common.labeling.run import LabelledVideo, label_video
+from common.labeling.selection import Choice
+from common.labeling.stitch import Stretch, matched
+from common.prediction.journal import Journal
+from common.prediction.results import Results
+from tests.common.labeling.toys import CLASSES, Thing, ToyVideo
+
+THINGS = (
+    Thing("d1", 0, (20, 20), (1.6, 0.5)),
+    Thing("c1", 1, (30, 100), (1.2, -0.4)),
+    Thing("c2", 1, (190, 20), (-0.8, 0.9)),
+    Thing("d3", 0, (-24, 60), (2.0, 0.2), 22),  # comes in at the seam
+)
+VIDEO = ToyVideo(56, seed=1, things=THINGS)
+
+
+def opened(_: str) -> ToyVideo:
+    return VIDEO
+
+
+class Together:
+    """An executor with a thread for each task: all of them at once."""
+
+    def run(self, make, tasks, *, stop=None, on_progress=None):
+        told, report = stop or threading.Event(), on_progress or (lambda *_: None)
+        with ThreadPoolExecutor(4) as pool:
+
+            def work(task):
+                return Outcome(task.key, make()(task.payload, told, lambda a, b: report(task.key, a, b)))
+
+            yield from pool.map(work, list(tasks))
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    quick = {"shapes": False, "side": 16, "proposals": 40, "flip": False, "per_octave": 2}
+    exemplar = Candidate("exemplar", "exemplar", "Like the examples", settings=quick)
+    choice = Choice(CLASSES, (exemplar,), ((0, 1),), tuple(Rule(n, (0,), (0.5,)) for n in range(2)), (), "by hand")
+    return make_plan(VIDEO.support((0,)), choice, every=2, looks="none")
+
+
+def frames(journal: Journal, plan: Plan) -> dict[int, dict[str, np.ndarray]]:
+    video = LabelledVideo(Results(journal, plan.settings(), VIDEO.info), VIDEO.support((0,)).frames(VIDEO))
+    return {frame: {one.key: one.box.xyxy for one in found} for frame, found in video.frames()}
+
+
+def chunked(plan: Plan, folder: Path, executor, **more) -> tuple[Journal, bool]:
+    journal = Journal(folder / "whole.sqlite", "job")
+    done = label_in_chunks(
+        Path("toy"), VIDEO, plan, VIDEO.support((0,)), journal, executor, 2,
+        folder=folder, fingerprint="job", overlap=16, least=24, opened=opened, **more,
+    )  # fmt: skip
+    return journal, done
+
+
+def test_chunks_cover_the_video_and_share_what_is_asked():
+    for count, parts, every in ((1000, 3, 1), (1000, 4, 3), (150, 4, 1), (5, 2, 1), (5003, 7, 4)):
+        found = cut(count, parts, every)
+        assert (found[0].start, found[-1].stop) == (0, count) and len(found) <= parts
+        for a, b in pairwise(found):
+            assert a.stop - b.start == 40 and b.start % (4 * every) == 0
+
+
+def test_the_same_as_one_worker_with_identities_kept_across_the_seam(plan: Plan, tmp_path: Path) -> None:
+    """Stopped on the way, and gone on with by workers that work at once."""
+    stop, through = threading.Event(), []
+    journal, done = chunked(plan, tmp_path, LocalExecutor(), stop=stop, on_frame=lambda n: n >= 8 and stop.set())
+    assert not done and not journal.done and list(tmp_path.glob("*chunk*"))
+    journal.__exit__(None, None, None)
+    journal, done = chunked(plan, tmp_path, Together(), on_frame=through.append)
+    assert done and max(through) <= VIDEO.info.frames
+    assert not list(tmp_path.glob("*chunk*")), "the chunks' own journals are gone"
+    parts = frames(journal, plan)
+    with Journal(tmp_path / "one.sqlite", "job") as alone:
+        assert label_video(VIDEO, plan, VIDEO.support((0,)), alone)
+        one = frames(alone, plan)
+    seam = (cut(56, 2, 2, 16, 24)[1].start + cut(56, 2, 2, 16, 24)[0].stop) // 2
+    keys: dict[str, set[str]] = {}
+    for frame in range(VIDEO.info.frames):
+        mine, theirs = parts.get(frame, {}), one.get(frame, {})
+        if frame < seam - 8:  # nothing there knows of the seam
+            assert {k: v.tolist() for k, v in mine.items()} == {k: v.tolist() for k, v in theirs.items()}
+        boxes = np.array(list(mine.values())).reshape(-1, 4)
+        for box in theirs.values():
+            assert box_iou(box[None], boxes).max() > 0.85, frame
+        for thing, box in VIDEO.boxes(frame, 0.8):
+            overlaps = box_iou(box[None], boxes)[0]
+            if overlaps.max(initial=0) > 0.5:
+                keys.setdefault(thing.key, set()).add(list(mine)[int(overlaps.argmax())])
+    assert {key: len(own) for key, own in keys.items()} == dict.fromkeys(("d1", "c1", "c2", "d3"), 1), keys
+    assert keys["d1"] == {"d1"}, "the person's object goes on in a chunk that has no label of theirs"
+
+
+def rows(*objects: tuple[int, float, range]) -> Tracks:
+    """(identity, left side, frames) of 20 pixel boxes."""
+    made = [(f, i, [x, 0, x + 20, 20]) for i, x, span in objects for f in span]
+    n = len(made)
+    columns = [np.array([m[k] for m in made], np.int64) for k in (0, 1)]
+    boxes = np.array([m[2] for m in made], np.float32).reshape(-1, 4)
+    return Tracks(*columns, boxes, np.ones(n, np.float32), np.zeros(n, np.int64), np.zeros(n, np.int64)).ordered()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        (rows((1, 0, range(10)), (2, 50, range(10))), rows((7, 51, range(10)), (9, 1, range(10))), {7: 2, 9: 1}),
+        (rows((1, 0, range(10))), rows((7, 15, range(10))), {}),
+        (rows((1, 0, range(9))), rows((7, 0, range(8, 10))), {}),
+        (rows((1, 0, range(10)), (2, 4, range(10))), rows((7, 1, range(10))), {7: 1}),
+        (rows(), rows((7, 0, range(10))), {}),
+    ],
+    ids=["two", "beside", "only for a moment", "the nearer", "nobody"],
+)
+def test_who_is_who(first: Tracks, second: Tracks, expected: dict[int, int]) -> None:
+    assert matched(first, second) == expected
+
+
+def test_a_stretch_knows_its_frames():
+    assert 3 in Stretch(3, 5) and 5 not in Stretch(3, 5) and len(Stretch(3, 5)) == 2
