@@ -6,6 +6,7 @@ import hashlib
 import logging
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +20,27 @@ from training.runs import Progress
 WEIGHTS = Path(__file__).resolve().parents[1] / "common" / "weights" / "own"
 CARDS = Path(__file__).resolve().parent / "cards"
 
-KNOWN_FAILURES = """- An object that vanishes among things with a like texture: one of them is taken for it, and nothing says "lost".
-- Exact boxes: sides are off by several per cent, more where the object's edge is soft; the correlation filter is better at
-  rigid things.
-- Objects that look alike and cross each other: the network may go on with the other one.
-- Longest sides beyond three times the shorter, and objects smaller than about 8 pixels: hardly in the training samples.
-- Generated samples only: no real video was seen."""
+
+@dataclass(frozen=True)
+class Card:
+    """What a kind of weights tells of itself. name: of the file and of the training's module. samples: file that generates them.
+    scores, failures: Markdown.
+    """
+
+    name: str
+    samples: str
+    scores: str
+    failures: str
+
+
+_NOT_TOLD = ("step", "loss", "cpu_minutes", "of")
 
 log = logging.getLogger("training.cards")
 
 
 def write(
     folder: Path,
-    name: str,
+    card: Card,
     network: nn.Module,
     progress: Progress,
     settings: Mapping[str, Any],
@@ -39,19 +48,19 @@ def write(
     install: bool,
 ) -> Path:
     """Writes NAME.safetensors and NAME.md to folder, and where the suite keeps them if told to; returns the weights."""
-    path = folder / f"{name}.safetensors"
+    path = folder / f"{card.name}.safetensors"
     tensors = {
         key: (value.half() if value.is_floating_point() else value).contiguous().cpu()
         for key, value in network.state_dict().items()
         if not key.endswith("num_batches_tracked")
     }
     # One entry: safetensors writes several in any order, and the same training must give the same bytes.
-    save_file(tensors, path, metadata={"about": f"Apache-2.0; made by python -m training.{name}"})
-    card = folder / f"{name}.md"
-    card.write_text(text(name, path, network, progress, settings, checked))
+    save_file(tensors, path, metadata={"about": f"Apache-2.0; made by python -m training.{card.name}"})
+    written = folder / f"{card.name}.md"
+    written.write_text(text(card, path, network, progress, settings, checked))
     log.info("%s: %d bytes, sha256 %s", path, path.stat().st_size, digest(path))
     if install:
-        for file, where in ((path, WEIGHTS), (card, CARDS)):
+        for file, where in ((path, WEIGHTS), (written, CARDS)):
             where.mkdir(parents=True, exist_ok=True)
             shutil.copy2(file, where / file.name)
     return path
@@ -63,7 +72,7 @@ def digest(path: Path) -> str:
 
 
 def text(
-    name: str,
+    card: Card,
     path: Path,
     network: nn.Module,
     progress: Progress,
@@ -74,9 +83,10 @@ def text(
     used = "\n".join(f"| {p.file} | {p.terms} | {'check' if p.held_out else 'training'} |" for p in pictures.PICTURES)
     table = "\n".join(f"| {key} | {value} |" for key, value in settings.items())
     scores = "\n".join(f"| {key.replace('_', ' ')} | {value:.3f} |" for key, value in checked.items())
-    last = progress.history[-1] if progress.history else {}
-    command = f"python -m training.{name} --steps {settings['steps']} --seed {settings['seed']} --install"
-    return f"""# Weights of our own: {name}
+    kept = progress.history[-1] if progress.history else {}
+    last = ", ".join(f"{key} {value:.3f}" for key, value in kept.items() if key not in _NOT_TOLD)
+    command = f"python -m training.{card.name} --steps {settings['steps']} --seed {settings['seed']} --install"
+    return f"""# Weights of our own: {card.name}
 
 | | |
 |---|---|
@@ -96,7 +106,7 @@ def text(
 
 ## Data
 
-Generated while training by `training/samples.py`: procedural textures and windows of these pictures, which ship inside
+Generated while training by `{card.samples}`: procedural textures and windows of these pictures, which ship inside
 scikit-image; its documentation states the terms. No recorded video, nothing fetched, no clip that trackers are measured on.
 
 | picture | terms | used for |
@@ -105,17 +115,15 @@ scikit-image; its documentation states the terms. No recorded video, nothing fet
 
 ## Scores
 
-On generated samples from pictures, textures and outlines that training never saw (larger changes than between the frames of
-a video). overlap: mean intersection over union of the box at the surest cell. told: how often the confidence says rightly
-whether the object is there. As a tracker: see docs/benchmarks.md.
+{card.scores}
 
 | | |
 |---|---|
 {scores}
 
-At the end of training: overlap {last.get("overlap", float("nan")):.3f}, told {last.get("told", float("nan")):.3f}.
+At the end of training: {last}.
 
 ## Known failures
 
-{KNOWN_FAILURES}
+{card.failures}
 """

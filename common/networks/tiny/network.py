@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+Network = TypeVar("Network", bound=nn.Module)
 
 STRIDE = 8
 """Pixels of a crop per cell, each way."""
@@ -61,16 +63,19 @@ class Answer(NamedTuple):
     sides: Tensor
 
 
-def _convolution(inside: int, outside: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
+def convolution(inside: int, outside: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
+    """Convolution, batch norm, ReLU."""
     return nn.Sequential(
         nn.Conv2d(inside, outside, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(outside), nn.ReLU()
     )
 
 
-class _Residual(nn.Module):
+class Residual(nn.Module):
+    """Two convolutions beside what came in."""
+
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.first = _convolution(channels, channels)
+        self.first = convolution(channels, channels)
         self.second = nn.Sequential(nn.Conv2d(channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -84,8 +89,8 @@ class TinyMatcher(nn.Module):
         super().__init__()
         self.config = config = config or TinyConfig()
         c = config.channels
-        self.stem = nn.Sequential(_convolution(3, config.stem, 4, 7), _convolution(config.stem, config.stem))
-        self.trunk = nn.Sequential(_convolution(config.stem, c, 2), _Residual(c), _Residual(c))
+        self.stem = nn.Sequential(convolution(3, config.stem, 4, 7), convolution(config.stem, config.stem))
+        self.trunk = nn.Sequential(convolution(config.stem, c, 2), Residual(c), Residual(c))
         self.key = nn.Conv2d(c, config.key, 1)
         self.value = nn.Conv2d(c, config.value, 1)
         self.template_part = nn.Conv2d(c, config.correlation, 1)
@@ -95,8 +100,8 @@ class TinyMatcher(nn.Module):
         self.recency = nn.Parameter(torch.tensor(0.0))
         self.correlation_norm = nn.BatchNorm2d(config.correlation)
         joined = c // 2 + config.correlation + 3 + config.value + 2
-        self.mix = _convolution(joined, c, kernel=1)
-        self.head = nn.Sequential(_convolution(c, c), _Residual(c))
+        self.mix = convolution(joined, c, kernel=1)
+        self.head = nn.Sequential(convolution(c, c), Residual(c))
         self.out = nn.Conv2d(c, 6, 3, padding=1)
         nn.init.normal_(self.out.weight, 0, 0.01)
         assert self.out.bias is not None
@@ -163,7 +168,7 @@ def _along(low: Tensor, high: Tensor, cells: int) -> tuple[Tensor, Tensor]:
     return place, (covered / STRIDE).clamp(0, 1)
 
 
-def fused(network: TinyMatcher) -> TinyMatcher:
+def fused(network: Network) -> Network:
     """The same network with every batch norm that follows a convolution taken into it: a fifth faster. For inference."""
     for module in network.modules():
         if isinstance(module, nn.Sequential):
