@@ -16,7 +16,9 @@ from starlette.concurrency import run_in_threadpool
 from common.detection.contract import Detector, DetectorSettings
 from common.errors import UserError
 from common.serving import detection_routes, replies, routes_health
-from common.serving.detection_service import DetectionService, Setup
+from common.serving.detection_model import Setup
+from common.serving.detection_remote import rules_from_env
+from common.serving.detection_service import DetectionService
 from common.serving.settings import ServingSettings
 from common.weights.options import Device, EngineOptions, Precision
 
@@ -57,12 +59,13 @@ def create_detector_app(
         title, version = str(told["name"]), str(told["version"])
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{config.parent.name}/config.json cannot be read: {error!r}.") from error
-    service = DetectionService(title, version, setup or setup_from_env(), settings or ServingSettings.from_env(), make)
+    chosen, how = setup or setup_from_env(), settings or ServingSettings.from_env()
+    service = DetectionService(title, version, chosen, how, make, rules_from_env(os.environ))
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         # Weights may take minutes: the app says meanwhile that it lives but is not ready.
-        loading = threading.Thread(target=service.load, name="load-detector", daemon=True)
+        loading = threading.Thread(target=service.model.load, name="load-detector", daemon=True)
         loading.start()
         await run_in_threadpool(loading.join, service.settings.head_start_s)
         yield

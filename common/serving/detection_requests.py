@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
 from common.association.settings import CameraMethod, Settings, Thresholds, Timing
 from common.detection.selection import Selection
@@ -63,8 +63,7 @@ class Inference(Read):
     classes: list[str] | None = None
     batch_size: Annotated[int, Field(ge=1, le=256)] | None = None
     upload: bool = False
-    upload_mode: Any = None
-    output_project_id: int | None = None
+    output_project_id: Ident | None = None
 
     @field_validator("upload", mode="before")
     @classmethod
@@ -96,11 +95,11 @@ class Inference(Read):
             raise Rejected(f"The inference settings cannot be used: {error}.") from error
 
 
-class ServerImages(Inference):
-    """Pictures of the server, and whether what is found is written onto them.
+class Stored(Inference):
+    """Whether what is found is written onto the server.
 
-    mode: None = it is not. "create": onto copies in a new project. A project to write into (`output_project_id`) gets copies,
-    too. overlap: IoU from which a prediction is a label that is there, for "iou_merge".
+    mode: None = it is not. "create": onto pictures in a new project. A project to write into (`output_project_id`) gets
+    copies, too. overlap: IoU from which a prediction is a label that is there, for "iou_merge".
     """
 
     upload_mode: Literal["append", "replace", "iou_merge", "create"] | None = None
@@ -133,7 +132,7 @@ class ServerImages(Inference):
         return value
 
 
-class Images(ServerImages):
+class Images(Stored):
     """By id."""
 
     ids: Annotated[list[Ident], Field(min_length=1, max_length=MAX_IMAGES)] = Field(
@@ -146,16 +145,25 @@ class Images(ServerImages):
         return value if isinstance(value, list) else [value]
 
 
-class ProjectImages(ServerImages):
+class ProjectImages(Stored):
     project_id: Ident = Field(validation_alias=_names("projectId", "project_id"))
     dataset_ids: list[Ident] | None = Field(default=None, validation_alias=_names("dataset_ids", "datasetIds"))
 
 
-class ImageAddress(Inference):
+class SentImages(Stored):
+    """Pictures that the server does not have. workspace_id: where the new project of mode "create" goes. server_address,
+    api_token: of a form, which has no envelope."""
+
+    workspace_id: Ident | None = Field(default=None, validation_alias=_names("workspace_id", "workspaceId"))
+    server_address: str | None = None
+    api_token: SecretStr | None = None
+
+
+class ImageAddress(SentImages):
     url: Annotated[str, Field(min_length=1, max_length=4000)] = Field(validation_alias=_names("image_url", "imageUrl"))
 
 
-class Frames(Inference):
+class Frames(Stored):
     """Which frames of a video, and whether things get identities.
 
     start: None = the first frame, or the last one when looking backward. count: so many frames from start on are covered,
@@ -180,7 +188,9 @@ class Frames(Inference):
     )
     tracker: str | None = None
     tracker_settings: Mapped = Field(default_factory=dict)
-    suffix: str = Field(default="_nn", validation_alias=_names("model_prediction_suffix"))
+    suffix: Annotated[str, Field(max_length=40)] = Field(
+        default="_nn", validation_alias=_names("model_prediction_suffix")
+    )
 
     @model_validator(mode="before")
     @classmethod

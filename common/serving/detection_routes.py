@@ -7,33 +7,27 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, cast
+from typing import Annotated, Any, cast
 
 import psutil
 from fastapi import APIRouter, Depends, Request
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
 from starlette.responses import JSONResponse, Response
 
 from common.association import registry as associators
 from common.detection import registry
+from common.serving import detection_frames, detection_pictures, detection_tracking
 from common.serving.access import same_secret
+from common.serving.detection_model import Setup
 from common.serving.detection_output import model_meta
-from common.serving.detection_remote import fetched_picture
-from common.serving.detection_requests import (
-    DEFAULTS,
-    TRACKING_DEFAULTS,
-    Asked,
-    Frames,
-    ImageAddress,
-    Inference,
-)
-from common.serving.detection_service import DetectionService, InferenceJob, Setup
+from common.serving.detection_requests import DEFAULTS, TRACKING_DEFAULTS, Asked, Frames, SentImages
+from common.serving.detection_service import DetectionService, InferenceJob
 from common.serving.envelope import Envelope
-from common.serving.intake import decode, parse_json, read_envelope, read_form
+from common.serving.intake import parse_json, read_envelope, read_form, read_parts
 from common.serving.jobs import Job, Stage
 from common.serving.replies import Rejected, failure, sentence
 from common.serving.waiting import outcome
-from common.video.contract import Image
 from common.weights.options import EngineOptions
 
 router = APIRouter()
@@ -69,14 +63,14 @@ Call = Annotated[Envelope, Depends(_envelope)]
 @router.get("/is_ready")
 @router.post("/is_ready")
 async def ready(service: Serving) -> JSONResponse:
-    if service.ready:
+    if service.model.ready:
         return JSONResponse({"status": "ready"})
-    return failure(503, service.trouble or "The model is being loaded.")
+    return failure(503, service.model.trouble or "The model is being loaded.")
 
 
 @router.post("/get_session_info")
 async def session_info(service: Serving) -> dict[str, Any]:
-    card = service.card
+    card = service.model.card
     return {
         "app_name": service.title,
         "session_id": service.settings.task_id,
@@ -100,7 +94,7 @@ async def session_info(service: Serving) -> dict[str, Any]:
 @router.post("/get_output_classes_and_tags")
 @router.post("/get_model_meta")
 async def meta(service: Serving) -> dict[str, Any]:
-    return model_meta(service.card)
+    return model_meta(service.model.card)
 
 
 @router.post("/get_custom_inference_settings")
@@ -117,13 +111,13 @@ async def tracking_settings() -> dict[str, Any]:
 async def is_deployed(service: Serving) -> dict[str, Any]:
     described = "Model is ready to receive requests"
     # the SDK's key ends in a colon; its clients may look for either
-    return {"deployed": service.ready, "description:": described, "description": described}
+    return {"deployed": service.model.ready, "description:": described, "description": described}
 
 
 @router.post("/get_deploy_info")
 async def deploy_info(service: Serving) -> dict[str, Any]:
     """Exactly the SDK's fields: its client takes no others."""
-    card, options = service.card, service.setup.options
+    card, options = service.model.card, service.model.setup.options
     own = options.weights is not None and options.weights != "seeded"
     return {
         "checkpoint_name": Path(options.weights).name if own and options.weights else card.name,
@@ -137,7 +131,7 @@ async def deploy_info(service: Serving) -> dict[str, Any]:
         "runtime": "ONNXRuntime" if "onnx" in card.paper or card.name in ("onnx", "fastestdet") else "PyTorch",
         "model_precision": options.precision,
         "hardware": "GPU" if options.device == "cuda" else "CPU",
-        "deploy_params": {"detector": service.setup.name},
+        "deploy_params": {"detector": service.model.setup.name},
     }
 
 
@@ -179,8 +173,8 @@ async def deploy(call: Call, service: Serving) -> dict[str, str]:
     device = str(params.get("device") or "auto").split(":")[0].lower()
     if device not in _DEVICES:
         raise Rejected(f"Device {device!r} is not known; choose auto, cpu or cuda.")
-    options = EngineOptions(None, device, service.setup.options.precision)  # type: ignore[arg-type]
-    await run_in_threadpool(service.deploy, Setup(name, options, service.setup.settings))
+    options = EngineOptions(None, device, service.model.setup.options.precision)  # type: ignore[arg-type]
+    await run_in_threadpool(service.model.deploy, Setup(name, options, service.model.setup.settings))
     return {"result": "model was successfully deployed"}
 
 
@@ -200,7 +194,7 @@ async def status(service: Serving) -> dict[str, Any]:
     running = [job for job, _ in service.jobs.jobs() if job.stage is Stage.RUNNING]
     done, total = sum(job.done for job in running), sum(job.total for job in running)
     return {
-        "is_deployed": service.ready,
+        "is_deployed": service.model.ready,
         "progress": {
             "message": "Running inference..." if running else "Ready",
             "status": "Running inference..." if running else "Ready",
@@ -238,40 +232,34 @@ def _owner_only(call: Envelope, service: DetectionService, what: str) -> None:
 
 @router.post("/inference_image_id")
 async def image_id(call: Call, service: Serving, request: Request) -> Response:
-    return _json((await _outcome(await run_in_threadpool(service.images, call, True), request))[0])
+    return _json((await _outcome(await run_in_threadpool(detection_pictures.by_id, service, call, True), request))[0])
 
 
 @router.post("/inference_batch_ids")
 async def batch_ids(call: Call, service: Serving, request: Request) -> Response:
-    return _json(await _outcome(await run_in_threadpool(service.images, call, True), request))
+    return _json(await _outcome(await run_in_threadpool(detection_pictures.by_id, service, call, True), request))
 
 
 @router.post("/inference_image_id_async")
 @router.post("/inference_batch_ids_async")
 async def batch_ids_async(call: Call, service: Serving) -> dict[str, Any]:
-    return _started(await run_in_threadpool(service.images, call, False), service)
+    return _started(await run_in_threadpool(detection_pictures.by_id, service, call, False), service)
 
 
 @router.post("/inference_project_id_async")
 async def project_id_async(call: Call, service: Serving) -> dict[str, Any]:
-    return _started(await run_in_threadpool(service.project_images, call), service)
+    return _started(await run_in_threadpool(detection_pictures.of_project, service, call), service)
 
 
 @router.post("/inference_image_url")
 async def image_url(call: Call, service: Serving, request: Request) -> Response:
-    asked = ImageAddress.model_validate({**call.context, **call.state})
-    service.caller(call)
-
-    def pictures(job: Job) -> Iterator[tuple[Image, dict[str, Any]]]:
-        yield fetched_picture(asked.url, service.settings.max_upload_bytes, job.stop), {"url": asked.url}
-
-    job = await run_in_threadpool(service.picture_job, asked, pictures, 1, True)
+    job = await run_in_threadpool(detection_pictures.at_address, service, call)
     return _json((await _outcome(job, request))[0])
 
 
 @router.post("/inference_image")
 async def image_file(service: Serving, request: Request) -> Response:
-    async with read_form(request, service.settings.max_upload_bytes) as (settings, files):
+    async with read_parts(request, service.settings.max_upload_bytes) as (settings, files):
         if len(files) != 1:
             raise Rejected(f"Send one picture; {len(files)} came.")
         return _json((await _files(service, settings, files, request))[0])
@@ -279,33 +267,35 @@ async def image_file(service: Serving, request: Request) -> Response:
 
 @router.post("/inference_batch")
 async def batch_files(service: Serving, request: Request) -> Response:
-    async with read_form(request, service.settings.max_upload_bytes) as (settings, files):
+    async with read_parts(request, service.settings.max_upload_bytes) as (settings, files):
         return _json(await _files(service, settings, files, request))
 
 
 @router.post("/inference_batch_async")
 async def batch_files_async(service: Serving, request: Request) -> dict[str, Any]:
-    async with read_form(request, service.settings.max_upload_bytes) as (settings, files):
-        asked = Inference.model_validate(parse_json(settings, "The part `settings`"))
+    async with read_parts(request, service.settings.max_upload_bytes) as (settings, files):
         # the request's files are gone once it is answered; encoded pictures are small
-        contents = await run_in_threadpool(lambda: [file.read() for file in files])
-        pictures = _decoded(contents)
-        return _started(
-            await run_in_threadpool(service.picture_job, asked, lambda _: pictures, len(contents), False), service
+        contents = await run_in_threadpool(lambda: list(_contents(files)))
+        job = await run_in_threadpool(
+            detection_pictures.sent, service, _about(settings), iter(contents), len(contents), False
         )
+        return _started(job, service)
 
 
-async def _files(service: DetectionService, settings: str, files: list[BinaryIO], request: Request) -> list[Any]:
-    asked = Inference.model_validate(parse_json(settings, "The part `settings`"))
-    pictures = _decoded(file.read() for file in files)
-    return await _outcome(
-        await run_in_threadpool(service.picture_job, asked, lambda _: pictures, len(files), True), request
+async def _files(service: DetectionService, settings: str, files: list[UploadFile], request: Request) -> list[Any]:
+    job = await run_in_threadpool(
+        detection_pictures.sent, service, _about(settings), _contents(files), len(files), True
     )
+    return await _outcome(job, request)
 
 
-def _decoded(contents: Any) -> Iterator[tuple[Image, dict[str, Any]]]:
-    for number, content in enumerate(contents):
-        yield decode(content, f"Picture {number}"), {"name": f"image_{number}", "image_name": f"image_{number}"}
+def _about(settings: str) -> SentImages:
+    return SentImages.model_validate(parse_json(settings, "The part `settings`"))
+
+
+def _contents(files: list[UploadFile]) -> Iterator[tuple[str, bytes]]:
+    for part in files:
+        yield part.filename or "", part.file.read()
 
 
 # --- videos ----------------------------------------------------------------------------------------------------------------
@@ -313,27 +303,29 @@ def _decoded(contents: Any) -> Iterator[tuple[Image, dict[str, Any]]]:
 
 @router.post("/inference_video_id")
 async def video_id(call: Call, service: Serving, request: Request) -> Response:
-    job = await run_in_threadpool(service.video, call, True)
+    job = await run_in_threadpool(detection_frames.of_server, service, call, True)
     given = await _outcome(job, request)
     return await run_in_threadpool(_json, {"ann": given, **(job.final or {})})
 
 
 @router.post("/inference_video_id_async")
 async def video_id_async(call: Call, service: Serving) -> dict[str, Any]:
-    return _started(await run_in_threadpool(service.video, call, False), service)
+    return _started(await run_in_threadpool(detection_frames.of_server, service, call, False), service)
 
 
 @router.post("/inference_video_async")
 async def video_file_async(service: Serving, request: Request) -> dict[str, Any]:
     async with read_form(request, service.settings.max_upload_bytes) as (settings, files):
         asked = Frames.model_validate(parse_json(settings, "The part `settings`"))
-        return _started(await run_in_threadpool(service.video_file, asked, files[0], "video.mp4"), service)
+        return _started(
+            await run_in_threadpool(detection_frames.of_file, service, asked, files[0], "video.mp4"), service
+        )
 
 
 @router.post("/tracking_by_detection")
 async def tracking_by_detection(call: Call, service: Serving) -> JSONResponse:
     """Answers at once; the rest is told by notifications. The reply's body is the SDK's, so the job's uuid is a header."""
-    job = await run_in_threadpool(service.tracking, call)
+    job = await run_in_threadpool(detection_tracking.start, service, call)
     return JSONResponse({"message": "Track task started."}, headers={"x-inference-request-uuid": job.uuid})
 
 

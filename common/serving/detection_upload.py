@@ -1,9 +1,10 @@
-"""What a detector found in a video, as objects and figures of the video: `/tracking_by_detection`."""
+"""What a detector found in a video, as objects and figures of the video."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from types import TracebackType
 
 from common.detection.contract import DetectorCard
 from common.geometry.supervisely import geometry_type, to_json
@@ -13,25 +14,43 @@ from common.supervisely_io.classes import ProjectClasses
 from common.supervisely_io.projects import add_objects
 from common.supervisely_io.records import NewFigure, VideoRecord
 from common.supervisely_io.server import Server
-from common.supervisely_io.writer import FigureWriter
-
-log = logging.getLogger(__name__)
+from common.supervisely_io.writer import Confirmed, FigureWriter, WriteReport
 
 
-class VideoObjects:
-    """Objects of a video for tracks that appear, and their figures. Owned by one thread.
+class VideoUpload:
+    """Objects of a video for tracks that appear, and their figures. Owned by one thread; use as a context manager. What was
+    found before an error is kept; after a stop nothing more is written.
 
-    Holds one number per identity. suffix: is put behind a class name that the project uses for another shape.
+    Holds one number per identity. track_id: of the request, noted on each figure. suffix: is put behind a class name that
+    the project uses for another shape. on_confirmed: called once per frame that is stored. report: at the end, what became
+    of the figures.
     """
 
     def __init__(
-        self, server: Server, video: VideoRecord, card: DetectorCard, writer: FigureWriter, track_id: str, suffix: str
+        self,
+        server: Server,
+        video: VideoRecord,
+        card: DetectorCard,
+        track_id: str,
+        suffix: str,
+        stop: threading.Event,
+        on_confirmed: Callable[[Confirmed], None] | None = None,
     ) -> None:
-        self._server, self._video, self._card, self._writer = server, video, card, writer
+        self._server, self._video, self._card, self._stop = server, video, card, stop
+        self._writer = FigureWriter(server, video, mode="append", on_confirmed=on_confirmed, stop=stop)
+        self.report: WriteReport | None = None
         self._track_id = track_id
         self._objects: dict[int, int] = {}
         self._wanted = object_classes(card)
         self._classes = ProjectClasses(server, video.project_id, suffix)
+
+    def __enter__(self) -> VideoUpload:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.report = self._writer.close(drop=self._stop.is_set())
 
     def put(self, seen: Seen) -> None:
         """One frame's things; those without identity are left out. Raises what the server answers."""

@@ -64,6 +64,13 @@ def parse_json(text: str | bytes, what: str) -> dict[str, Any]:
 
 @asynccontextmanager
 async def read_form(request: Request, max_bytes: int) -> AsyncIterator[tuple[str, list[BinaryIO]]]:
+    """`read_parts` without the files' names."""
+    async with read_parts(request, max_bytes) as (settings, parts):
+        yield settings, [part.file for part in parts]
+
+
+@asynccontextmanager
+async def read_parts(request: Request, max_bytes: int) -> AsyncIterator[tuple[str, list[UploadFile]]]:
     """The `settings` (or `state`) text and the files of a multipart request, in order; files beyond a megabyte wait on disk and are
     gone after the block. Raises `Rejected`."""
     _announced(request, max_bytes)
@@ -92,7 +99,7 @@ async def read_form(request: Request, max_bytes: int) -> AsyncIterator[tuple[str
             raise Rejected("The part `settings` must be text.")
         if not files:
             raise Rejected("The request has no files; send the pictures as parts named `files`.")
-        yield settings, [part.file for part in files]
+        yield settings, files
 
 
 @asynccontextmanager

@@ -56,15 +56,17 @@ class DatasetCopies:
             row = self._rows[source]
             parent = row.get("parentId")
             above = None if not parent else self.of(source_project, int(parent))
-            known = self._found(str(row["name"]), above)
+            known = dataset_named(self._server, self._project, str(row["name"]), above)
             self._note(source, known)
         self._made[source] = known
         return known
 
-    def _found(self, name: str, above: int | None) -> int:
-        there = entities(self._server, "datasets.list", {"projectId": self._project, "recursive": True})
-        same = [int(d["id"]) for d in there if d["name"] == name and (d.get("parentId") or None) == above]
-        if same:
-            return same[0]
-        asked = {"projectId": self._project, "name": name, "description": "", "parentId": above}
-        return int(self._server.call("datasets.add", asked)["id"])
+
+def dataset_named(server: Server, project: int, name: str, above: int | None) -> int:
+    """The project's dataset of that name under another (None: under none), made when there is none."""
+    there = entities(server, "datasets.list", {"projectId": project, "recursive": True})
+    same = [int(d["id"]) for d in there if d["name"] == name and (d.get("parentId") or None) == above]
+    if same:
+        return same[0]
+    asked = {"projectId": project, "name": name, "description": "", "parentId": above}
+    return int(server.call("datasets.add", asked)["id"])

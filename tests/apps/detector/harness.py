@@ -1,7 +1,8 @@
-"""A detector whose answers tell which frame it saw, and a detector app on a port of its own."""
+"""A detector whose answers tell which frame it saw, pictures for it, and a detector app on a port of its own."""
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -12,15 +13,16 @@ from typing import Any
 import cv2
 import numpy as np
 import uvicorn
+from PIL import Image as Pictures
 
 from common.detection.contract import Detections, Detector, DetectorCard
 from common.serving.access import Access
 from common.serving.detection_app import create_detector_app
-from common.serving.detection_service import Setup
+from common.serving.detection_model import Setup
 from common.serving.settings import ServingSettings
 from common.video.contract import Image
 from tests.apps.workbench.harness import Served, free_port
-from tests.common.serving.stage import ROWS, START, Client, wait_until
+from tests.common.serving.stage import HEIGHT, ROWS, START, WIDTH, Client, wait_until
 
 
 class BrightDetector:
@@ -63,6 +65,22 @@ def frame_of(left: float) -> int:
 
 def lefts(annotation: dict[str, Any]) -> list[float]:
     return [label["points"]["exterior"][0][0] for label in annotation["objects"]]
+
+
+def near(a: float, b: float, within: float = 1.01) -> bool:
+    return abs(a - b) <= within
+
+
+def picture(x: int = 40) -> np.ndarray:
+    image = np.full((HEIGHT, WIDTH, 3), 30, np.uint8)
+    image[ROWS[0] : ROWS[0] + 28, x : x + 36] = 220
+    return image
+
+
+def png(image: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    Pictures.fromarray(image).save(out, "PNG")
+    return out.getvalue()
 
 
 class DetectorRunning:

@@ -12,8 +12,8 @@ import supervisely as sly
 from supervisely.nn.inference import Session
 from supervisely.nn.model.model_api import ModelAPI
 
-from tests.apps.detector.harness import BrightDetector, DetectorRunning
-from tests.apps.detector.test_detector import picture, png
+from apps.detector.main import CONFIG
+from tests.apps.detector.harness import BrightDetector, DetectorRunning, picture
 from tests.apps.workbench.harness import Served
 from tests.common.serving.stage import Client, wait_until
 
@@ -157,13 +157,9 @@ def test_a_refusal_is_told(app: Client, served: Served, gallery: Gallery) -> Non
     assert "1000000" in told["exception"]["message"] or "404" in told["exception"]["message"]
     for wrong in ({"upload_mode": "overwrite"}, {"upload_mode": "iou_merge", "iou_merge_threshold": 2}):
         assert app.post("inference_batch_ids_async", {}, state | wrong).status_code == 400
-    form = app.files("inference_image", [png(picture(30))], '{"upload_mode": "append"}')
-    assert form.status_code == 501
 
 
 def test_a_slow_server_holds_the_detector_back(served: Served, gallery: Gallery, tmp_path: Path) -> None:
-    from apps.detector.main import CONFIG
-
     detector = BrightDetector()
     served.own("POST", "faults", json=[{"method": "figures.bulk.add", "delay_s": 0.7, "count": 9}])
     try:

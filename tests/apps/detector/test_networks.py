@@ -16,10 +16,9 @@ from supervisely.nn.model.model_api import ModelAPI
 from apps.detector.main import CONFIG
 from common.detection import registry
 from common.detection.contract import DetectorSettings
-from common.serving.detection_service import Setup
+from common.serving.detection_model import Setup
 from common.weights.options import SEEDED, EngineOptions
-from tests.apps.detector.harness import DetectorRunning
-from tests.apps.detector.test_detector import picture, png
+from tests.apps.detector.harness import DetectorRunning, picture, png
 from tests.apps.workbench.harness import Served
 from tests.common.serving.stage import FRAMES, Client, Stage, new_track
 

@@ -26,7 +26,7 @@ from common.supervisely_io.server import Server
 from common.video.contract import Image
 from tests.apps.auto_track.conftest import AppServer
 from tests.apps.detector.harness import BrightDetector
-from tests.apps.detector.test_detector import picture
+from tests.apps.detector.harness import picture
 from tests.apps.predict.conftest import Predicting, make_service, wait_until
 from tests.apps.workbench.harness import Served
 from tests.common.prediction.toys import NumberedSource, ToyDetector
@@ -370,7 +370,7 @@ def connected(served: Served, tmp_path: Path) -> Iterator[int]:
     """Task number of a detector app that listens."""
     from common.serving.access import Access
     from common.serving.detection_app import create_detector_app
-    from common.serving.detection_service import Setup
+    from common.serving.detection_model import Setup
     from common.serving.settings import ServingSettings
 
     def make(setup: Setup) -> Detector:

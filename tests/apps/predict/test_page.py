@@ -11,7 +11,7 @@ import pytest
 
 from apps.predict import pictures
 from tests.apps.detector.harness import BrightDetector
-from tests.apps.detector.test_detector import picture
+from tests.apps.detector.harness import picture
 from tests.apps.predict.conftest import Predicting, Project
 
 PATIENCE_MS = 60_000

@@ -18,7 +18,7 @@ from apps.predict.worker import VideoTask, VideoWorker
 from common.detection.contract import Detections, DetectorCard
 from common.serving.access import Access, normalised
 from common.serving.detection_app import create_detector_app
-from common.serving.detection_service import Setup
+from common.serving.detection_model import Setup
 from common.serving.settings import ServingSettings
 from common.supervisely_io.writer import FigureWriter
 from common.video.contract import Image
