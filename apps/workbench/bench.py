@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -34,6 +35,9 @@ class Workbench:
     http: httpx.AsyncClient
     facts: dict[str, tuple[str, int]] = field(default_factory=dict)
     """MIME type and frames of videos by hash: asked for with every frame, and long to read out of a long video's row."""
+
+    showing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(3))
+    """Pictures for the page that are made at a time: one is decoded while another is written, and one is ready to go."""
 
     async def close(self) -> None:
         await self.supervisor.close()

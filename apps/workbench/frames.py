@@ -25,6 +25,20 @@ _ENCODING = {
 }
 
 
+def smaller(image: Image, width: int) -> Image:
+    """Scaled down to `width` pixels across, in proportion; the same picture when it is no wider.
+
+    Halved as often as it goes, which OpenCV does six times faster than averaging areas in other proportions; what is left
+    is less than half, where weighting the four nearest pixels skips none.
+    """
+    height = max(1, round(image.shape[0] * width / image.shape[1]))
+    while image.shape[1] >= 2 * width and image.shape[0] >= 2 * height:
+        image = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    if image.shape[1] <= width:
+        return image
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
 def encode(image: Image, format: Format) -> bytes:
     """An RGB picture as file bytes; png loses nothing."""
     suffix, options = _ENCODING[format]
@@ -55,22 +69,25 @@ class Frames:
         width: scaled down to that many pixels across when it is wider; 0 leaves the size. Raises `NotFound` when the
         frame cannot be had.
         """
+        found = self.known(path, index, format, width)
+        if found is not None:
+            return found
+        try:
+            image = self._source(path).read(index)
+        except FrameUnreadable as error:
+            raise NotFound(str(error).replace(path.name, "the video")) from error
+        data = encode(smaller(image, width) if 0 < width < image.shape[1] else image, format)
+        self._remember((path, index, format, width), data)
+        return data
+
+    def known(self, path: Path, index: int, format: Format = "png", width: int = 0) -> bytes | None:
+        """The same without any work: None when the picture has to be made first."""
         key = (path, index, format, width)
         with self._lock:
             found = self._cache.get(key)
             if found is not None:
                 self._cache.move_to_end(key)
-                return found
-        try:
-            image = self._source(path).read(index)
-        except FrameUnreadable as error:
-            raise NotFound(str(error).replace(path.name, "the video")) from error
-        if 0 < width < image.shape[1]:
-            height = max(1, round(image.shape[0] * width / image.shape[1]))
-            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-        data = encode(image, format)
-        self._remember(key, data)
-        return data
+            return found
 
     def _source(self, path: Path) -> FrameSource:
         # One lock per file: opening scans it, and two requests for a new video must not do so twice, nor hold up others.

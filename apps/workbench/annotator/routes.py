@@ -301,6 +301,7 @@ def list_apps(bench: Bench) -> list[dict[str, Any]]:
                 "id": task.id,
                 "app": task.app,
                 "name": str(task.config.get("name") or task.name),
+                "about": str(task.config.get("description") or ""),
                 "status": task.status,
                 "ready": task.url is not None and task.status in RUNNING,
                 "tags": task.config.get("session_tags") or [],

@@ -29,6 +29,8 @@ router = methods()
 page_router = APIRouter(prefix="/workbench/videos")
 
 MAX_FRAMES_AT_ONCE = 1000
+GIVEN_UP = 499
+"""Said to nobody: the one who asked has gone."""
 
 
 class Hashes(Body):
@@ -224,22 +226,32 @@ def _many_frames(bench: Workbench, body: ManyFrames) -> StreamingResponse:
 
 
 @page_router.get("/{video_id}/frames/{index}")
-def frame_for_page(
+async def frame_for_page(
     video_id: Ident,
     index: int,
+    request: Request,
     bench: Bench,
     format: Literal["png", "jpeg", "webp"] = "jpeg",
     width: Annotated[int, Query(ge=0, le=16384)] = 0,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """A frame for showing. A video's content never changes, so a browser may keep what it got for good."""
-    path, _, hash, count = _file(bench, video_id)
+    """A frame for showing. A video's content never changes, so a browser may keep what it got for good.
+
+    Few are made at a time, and one that nobody waits for any more is not made: whoever scrubs gives up most of them.
+    """
+    path, _, hash, count = await run_in_threadpool(_file, bench, video_id)
     _checked(index, count)
     tag = f'"{hash}-{index}-{format}-{width}"'
     headers = {"etag": tag, "cache-control": "private, max-age=31536000, immutable"}
     if if_none_match is not None and tag in if_none_match:
         return Response(status_code=304, headers=headers)
-    return Response(bench.frames.get(path, index, format, width), media_type=frames.MIME[format], headers=headers)
+    data = bench.frames.known(path, index, format, width)
+    if data is None:
+        async with bench.showing:
+            if await request.is_disconnected():
+                return Response(status_code=GIVEN_UP)
+            data = await run_in_threadpool(bench.frames.get, path, index, format, width)
+    return Response(data, media_type=frames.MIME[format], headers=headers)
 
 
 @page_router.get("/{video_id}/file")

@@ -76,7 +76,7 @@ export function exportLabels() {
       ["yolo", "YOLO", "One text file per frame, for training detectors. Boxes only, without ids."],
     ];
     const whole = el("input", { type: "checkbox", id: "with-video", checked: true });
-    return el("div", { class: "form" }, formats.map(([format, name, about]) => el("button", {
+    const choice = ([format, name, about]) => el("button", {
       type: "button", class: "choice", "data-format": format,
       onclick: () => {
         const link = el("a", { href: `/workbench/annotator/videos/${S.video.id}/export?format=${format}&video=${whole.checked}`, download: "" });
@@ -86,8 +86,9 @@ export function exportLabels() {
         close(true);
         toast("The file is being downloaded.", { id: "export" });
       },
-    }, el("strong", {}, name), el("span", { class: "dim" }, about))),
-    el("label", { class: "check" }, whole, "Put the video into the Supervisely project"));
+    }, el("strong", {}, name), el("span", { class: "dim" }, about));
+    const [first, ...others] = formats.map(choice);
+    return el("div", { class: "form" }, first, el("label", { class: "check under" }, whole, "with the video itself"), others);
   });
 }
 
@@ -117,9 +118,9 @@ export function importLabels() {
 
 export function showApps() {
   return dialog("Apps on this machine", () => el("div", { class: "apps" }, T.apps.length ? T.apps.map((app) =>
-    el("div", { class: "app" }, el("i", { class: app.ready ? "dot good" : "dot" }), el("strong", {}, app.name),
-      el("span", { class: "dim" }, app.ready ? "running" : app.status),
-      app.ready && app.page ? el("a", { href: `/app/${app.id}/`, target: "_blank", rel: "noopener" }, "Open its page") : null)) : el("p", {}, "No apps are running.")));
+    el("div", { class: "app" }, el("i", { class: app.ready ? "dot good" : "dot", title: app.ready ? "running" : app.status }),
+      el("div", {}, el("strong", {}, app.name), app.ready ? null : el("span", { class: "dim" }, `  ${app.status}`), el("p", { class: "dim" }, app.about.split(". ")[0])),
+      app.ready && app.page ? el("a", { href: `/app/${app.id}/`, target: "_blank", rel: "noopener" }, "Open its page") : null)) : el("p", {}, "No apps are running.")), { wide: true });
 }
 
 export const KEYS = [

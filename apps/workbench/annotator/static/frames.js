@@ -15,6 +15,7 @@ export class Frames {
     this.step = 1;
     this.width = 1280;
     this.jumping = false;
+    this.alone = false;
     this.closed = false;
   }
 
@@ -34,9 +35,10 @@ export class Frames {
 
   sharp(frame) { return this.cache.get(frame)?.width === this.width; }
 
-  // Here is the person now, going that way (frames per step, negative for back).
-  move(frame, step) {
+  // Here is the person now, going that way (frames per step, negative for back). alone: no others will be looked at soon.
+  move(frame, step, alone = false) {
     this.at = frame;
+    this.alone = alone;
     const far = Math.abs(step) > 16;
     if (step) this.step = far ? Math.sign(step) : step;
     this.jumping = far && !this.cache.has(frame);
@@ -52,7 +54,7 @@ export class Frames {
   *wanted() {
     const last = this.video.frames - 1;
     yield this.at;
-    if (this.jumping) return; // first the picture that is looked at, then those around it
+    if (this.jumping || this.alone) return; // first the picture that is looked at, then those around it
     const ahead = Math.abs(this.step) > 4 ? 4 : AHEAD;
     for (let n = 1; n <= ahead; n++) { const f = this.at + n * this.step; if (f >= 0 && f <= last) yield f; }
     for (let n = 1; n <= BEHIND; n++) { const f = this.at - n * this.step; if (f >= 0 && f <= last) yield f; }

@@ -28,6 +28,10 @@ export async function open(id, frame = 0) {
     document.title = `${S.video.name} - Video labeling`;
     $("video-name").textContent = S.video.name;
     $("welcome").hidden = true;
+    if ([document.body, $("open-video")].includes(document.activeElement)) { // so that keys work on the picture at once
+      $("stage").classList.add("pointed");
+      $("stage").focus({ preventScroll: true });
+    }
   } catch (error) {
     toast(error.message, { error: true });
     choose();

@@ -62,7 +62,7 @@ function objectRow(object, code) {
       [...S.classes.values()].map((kind) => el("option", { value: kind.id, selected: kind.id === object.classId }, kind.name)))
     : el("span", { class: "kind" }, classOf(object)?.name ?? "?"),
   showCode(el("span"), code),
-  el("span", { class: "range", title: range ? `Frames ${range[0]} to ${range[1]}` : "" }, range ? `${range[0]}–${range[1]}` : "–"),
+  el("span", { class: "range", title: range ? `Frames ${range[0]} to ${range[1]}` : "" }, !range ? "–" : range[0] === range[1] ? `${range[0]}` : `${range[0]}–${range[1]}`),
   button(hidden ? `Show ${nameOf(object.id)}` : `Hide ${nameOf(object.id)}`, { icon: hidden ? "eye-off" : "eye", class: "ghost", "aria-pressed": String(hidden) }, () => act.toggleHidden(object.id)));
   return row;
 }
@@ -89,6 +89,7 @@ on("tracking video selection", () => {
   $("frames").value = T.frames;
   $("frames").hidden = T.until !== "frames";
   $("auto").checked = T.auto;
+  $("follow").checked = T.follow;
   const ready = tracking.autoTrack();
   $("track-state").textContent = ready ? "" : "starting ...";
 });
@@ -98,6 +99,10 @@ export function wireTracking() {
   $("until").addEventListener("change", (e) => tracking.setTracking({ until: e.target.value }));
   $("frames").addEventListener("change", (e) => tracking.setTracking({ frames: Math.max(1, Number(e.target.value) || 50) }));
   $("auto").addEventListener("change", (e) => tracking.setTracking({ auto: e.target.checked }));
+  $("follow").addEventListener("change", (e) => {
+    tracking.setTracking({ follow: e.target.checked });
+    for (const run of S.tracks.values()) run.watched = e.target.checked;
+  });
   $("track").addEventListener("click", () => (S.tracks.size ? tracking.stop() : tracking.track()));
 }
 
@@ -105,14 +110,21 @@ on("tracks tracking", () => {
   const running = [...S.tracks.values()], main = $("track");
   main.classList.toggle("stop", running.length > 0);
   main.querySelector("span").textContent = running.length ? (running.every((r) => r.stopping) ? "Stopping ..." : "Stop") : "Track";
+  main.querySelector("use").setAttribute("href", running.length ? "#i-stop" : "#i-target");
   main.setAttribute("aria-label", running.length ? "Stop tracking" : "Track");
   main.title = running.length ? "Stop tracking  (X)" : "Track the selected objects, or all on this frame  (T)";
   $("progress").replaceChildren(...running.map((run) => el("div", { class: "run" },
     el("div", { class: "text" }, el("span", {}, what(run)), el("span", {}, run.total ? `${Math.min(99, Math.floor((100 * run.current) / run.total))} %` : "")),
     el("progress", { max: run.total || 1, value: run.current || 0, "aria-label": "Tracking progress" }),
-    el("div", { class: "text dim" }, el("span", {}, tracking.speed(run) || (run.current ? "" : "starting ...")), el("span", {}, run.reached ? `frame ${run.reached[1]}` : "")))));
+    el("div", { class: "text dim" }, el("span", {}, tracking.speed(run) || (run.current ? "" : "starting ...")), el("span", {}, run.reached ? `frame ${tracking.head(run)}` : "")))));
 });
-const what = (run) => (run.ids.length === 1 ? nameOf(run.ids[0]) : run.ids.length ? `${run.ids.length} objects` : "Tracking");
+const what = (run) => (run.ids.length ? tracking.named(run.ids) : "Tracking");
+
+const showPlan = every(80, () => {
+  $("track-plan").hidden = S.tracks.size > 0 || !S.video;
+  if (S.video) $("track-plan").textContent = tracking.plan();
+});
+on("frame figures selection objects look tracking tracks video", showPlan);
 
 export function trackerSettings() {
   const kinds = Object.entries(KINDS).map(([shape, text]) => {

@@ -72,7 +72,7 @@ function drawRows() {
   list.forEach((id, n) => { if (n * ROW >= top && n * ROW <= bottom) drawStrip(id, n * ROW, w, c); });
   if (!list.length) {
     paint.fillStyle = c.dim;
-    paint.fillText("Nothing is labelled yet. Choose a tool on the left and draw the first object; its strip appears here.", SIDE, 18);
+    paint.fillText("Nothing is labelled yet. Choose a tool on the left and draw the first object; its strip appears here.", SIDE + 12, 18);
   }
 }
 
@@ -126,10 +126,12 @@ function drawStrip(id, y, w, c) {
         paint.fillRect(x, bar, 1.2, tall);
       }
     }
+    // Where a person's figures stand side by side (accepted ranges) the bar's colour says it; diamonds mark only the ends.
     let before = -Infinity;
+    const inside = (frame) => k < 14 && codes[frame - 1] === KEY && codes[frame + 1] === KEY;
     for (const frame of keys) {
       const x = xOf(frame) + Math.max(k / 2, 0.5);
-      if (x - before < 3) continue;
+      if (x - before < 3 || inside(frame)) continue;
       before = x;
       diamond(x, y + ROW / 2, 5.2, c);
     }

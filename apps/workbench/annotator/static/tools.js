@@ -362,16 +362,20 @@ async function startSkeleton(p) {
   dragBox(p, (a, b) => add("graph", shapes.skeletonIn(chosen.template, a, b)));
 }
 
-function startDrag(grip, p) {
+function saved(figure, geometry) { // unless it is being dragged again already
+  if (view.override.get(figure.id) === geometry) view.override.delete(figure.id);
+  redraw();
+}
+
+function startDrag(grip) {
   const figure = grip.figure;
   begin({
     geometry: null,
     move(q) { this.geometry = shapes.drag(figure, grip, q); view.override.set(figure.id, this.geometry); redraw(); },
     async up() {
       end();
-      if (this.geometry && far(this.last ?? p, p) >= 0) await edit(figure, this.geometry);
-      view.override.delete(figure.id);
-      redraw();
+      if (this.geometry) await edit(figure, this.geometry);
+      saved(figure, this.geometry);
     },
     draw() {},
   });
@@ -389,8 +393,7 @@ function startMove(figure, p) {
     async up() {
       end();
       if (this.geometry) await edit(figure, this.geometry, "Move");
-      view.override.delete(figure.id);
-      redraw();
+      saved(figure, this.geometry);
     },
     draw() {},
   });
@@ -431,7 +434,7 @@ stage.addEventListener("pointerdown", (event) => {
     if (less) edit(grip.figure, less); else toast("No fewer points are possible.", { id: "hint" });
     return;
   }
-  if (grip) { startDrag(grip, p); return; }
+  if (grip) { startDrag(grip); return; }
   if (S.tool !== "select") { startTool(p, event); return; }
   const figure = figureAt(p);
   if (!figure) { startPan(event); return; }
@@ -495,6 +498,14 @@ function cursor(under) {
 
 // --- the bar of the tool ---------------------------------------------------------------------------------------------
 
+// Who has drawn with a tool a few times needs no hint, and sees more of the picture.
+const LESSONS = 4, learned = JSON.parse(localStorage.getItem("learned") ?? "{}");
+on("changed", ({ changes }) => {
+  if (S.tool === "select" || !changes.some((change) => change.op === "add_figure" || change.op === "edit_figure")) return;
+  learned[S.tool] = (learned[S.tool] ?? 0) + 1;
+  localStorage.setItem("learned", JSON.stringify(learned));
+});
+
 const showBar = () => {
   const tool = TOOLS[S.tool], bar = $("tool-bar");
   const parts = [el("strong", {}, tool.label)];
@@ -509,7 +520,8 @@ const showBar = () => {
     parts.push(el("button", { type: "button", class: hole ? "on" : "", "aria-pressed": String(hole), onclick: () => { hole = !hole; emit("tool"); } }, "Cut a hole"));
   if (session?.finish) parts.push(el("button", { type: "button", class: "primary", onclick: finish }, "Finish (Enter)"));
   if (session && !session.pan && session.keep) parts.push(el("button", { type: "button", onclick: cancel }, "Cancel (Esc)"));
-  parts.push(el("span", { class: "hint" }, tool.hint));
+  if (session || (learned[S.tool] ?? 0) < LESSONS) parts.push(el("span", { class: "hint" }, tool.hint));
+  bar.title = tool.hint;
   bar.replaceChildren(...parts);
   bar.hidden = S.tool === "select" && S.objects.size > 0;
 };

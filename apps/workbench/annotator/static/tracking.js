@@ -2,14 +2,16 @@
 
 import { Refused, ask, get, post } from "./api.js";
 import { seconds, toast } from "./dom.js";
+import { doubts, show } from "./review.js";
 import { KEY, S, apply, codesOf, emit, figuresOn, nameOf, on, refresh } from "./state.js";
+import { goTo, view } from "./view.js";
 
 export const T = {
-  apps: [], trackers: [], direction: "forward", until: "key", frames: 50, auto: false, choice: {}, messages: [],
+  apps: [], trackers: [], direction: "forward", until: "key", frames: 50, auto: false, follow: true, choice: {}, messages: [],
   looked: false, last: null, speeds: {},
 };
 Object.assign(T, JSON.parse(localStorage.getItem("tracking") ?? "{}"));
-const keep = () => localStorage.setItem("tracking", JSON.stringify({ direction: T.direction, until: T.until, frames: T.frames, auto: T.auto, choice: T.choice, speeds: T.speeds }));
+const keep = () => localStorage.setItem("tracking", JSON.stringify({ direction: T.direction, until: T.until, frames: T.frames, auto: T.auto, follow: T.follow, choice: T.choice, speeds: T.speeds }));
 export function setTracking(changes) { Object.assign(T, changes); keep(); emit("tracking"); }
 
 const SESSION = "annotator";
@@ -55,6 +57,24 @@ export function distance(ids, frame, step) {
   return keys.length && keys.every((key) => key !== null) ? Math.max(...keys.map((key) => Math.abs(key - frame))) : end;
 }
 
+// What Track would do from this frame: {way, frames, span}, frames 0 when there is nothing left that way.
+function reach(ids, frame, direction) {
+  const ahead = distance(ids, frame, 1), behind = distance(ids, frame, -1);
+  const way = direction === "both" ? (ahead === 0 ? "backward" : behind === 0 ? "forward" : "both") : direction;
+  const frames = way === "both" ? Math.max(ahead, behind) : way === "forward" ? ahead : behind;
+  return { way, frames, span: [way === "forward" ? frame : Math.max(0, frame - frames), way === "backward" ? frame : Math.min(last(), frame + frames)] };
+}
+
+// The same in words, so that nobody has to press Track to see what it means.
+export function plan() {
+  const ids = subjects();
+  if (!ids.length) return S.selected.size ? "The selected object is not on this frame." : "Draw an object on this frame, then track it.";
+  const { way, frames, span: [first, end] } = reach(ids, S.frame, T.direction);
+  if (frames < 1) return way === "forward" ? "This is the last frame: track backward." : "This is the first frame: track forward.";
+  return `${named(ids)}, frame ${way === "both" ? `${first} ← ${S.frame} → ${end}` : way === "forward" ? `${S.frame} → ${end}` : `${S.frame} → ${first}`}`;
+}
+export const named = (ids) => (ids.length === 1 ? nameOf(ids[0]) : `${ids.length} objects`);
+
 export async function track(direction = T.direction, { ids = subjects(), frame = S.frame, quiet = false } = {}) {
   const app = autoTrack();
   if (!app) { toast("Auto Track is still starting. Try again in a moment.", { id: "track" }); return null; }
@@ -62,16 +82,13 @@ export async function track(direction = T.direction, { ids = subjects(), frame =
     if (!quiet) toast(S.selected.size ? "The selected object has no figure on this frame. Draw it first." : "Draw something first, then track it.", { id: "track" });
     return null;
   }
-  const ahead = distance(ids, frame, 1), behind = distance(ids, frame, -1);
-  const way = direction === "both" ? (ahead === 0 ? "backward" : behind === 0 ? "forward" : "both") : direction;
-  const frames = way === "both" ? Math.max(ahead, behind) : way === "forward" ? ahead : behind;
+  const { way, frames, span } = reach(ids, frame, direction);
   if (frames < 1) {
     if (!quiet) toast(way === "forward" ? "This is the last frame: track backward instead." : "This is the first frame: track forward instead.", { id: "track" });
     return null;
   }
   const trackId = crypto.randomUUID();
-  const span = [way === "forward" ? frame : Math.max(0, frame - frames), way === "backward" ? frame : Math.min(last(), frame + frames)];
-  S.tracks.set(trackId, { trackId, ids, span, frame, direction: way, current: 0, total: ids.length * frames, began: performance.now(), own: true });
+  S.tracks.set(trackId, { trackId, ids, span, frame, direction: way, current: 0, total: ids.length * frames, began: performance.now(), own: true, watched: !quiet });
   emit("tracks");
   try {
     await ask(app.id, "set_settings", { sessionId: SESSION }, { settings: { engines: engines() } });
@@ -148,6 +165,7 @@ export function progress(data) {
     run.left = (total - current) / run.steps;
   }
   refreshSoon(frameRange);
+  follow(run);
   if (current >= total) {
     S.tracks.delete(trackId);
     refreshSoon(run.span);
@@ -155,6 +173,32 @@ export function progress(data) {
   }
   emit("tracks");
 }
+
+// The frame that tracking has come to.
+export const head = (run) => run.reached && (run.reached[0] < run.frame ? run.reached[0] : run.reached[1]);
+
+// The last frame on which it made anything, seen from where it began.
+function lastMade({ ids, span: [first, end], frame, direction }) {
+  const step = direction === "backward" ? -1 : 1, any = (at) => ids.some((id) => codesOf(id)?.[at]);
+  let at = step > 0 ? end : first;
+  while (at !== frame && !any(at)) at -= step;
+  return at;
+}
+
+// The picture goes along with tracking until the person looks or works elsewhere.
+let going = false;
+function follow(run) {
+  const to = head(run), now = performance.now();
+  if (!T.follow || !run.watched || document.hidden || view.shown !== S.frame || now - (run.followed ?? 0) < 250) return;
+  run.followed = now;
+  going = true;
+  goTo(to, { step: Math.sign(to - S.frame) || 1, alone: true });
+  going = false;
+}
+const leave = () => { if (!going) for (const run of S.tracks.values()) run.watched = false; };
+on("frame", leave);
+document.addEventListener("pointerdown", (event) => { if (event.target.closest?.("#middle, #bottom")) leave(); }, true);
+document.addEventListener("keydown", (event) => { if (!["Control", "Shift", "Alt", "Meta", "Tab"].includes(event.key)) leave(); }, true);
 
 export function speed(run) {
   if (!run.steps) return "";
@@ -194,12 +238,22 @@ on("tracked", (run) => {
   if (run.stopping) { toast("Stopped. What was tracked so far is kept.", { id: "track" }); return; }
   if (!run.own) return;
   remember(run);
-  const count = run.span[1] - run.span[0];
-  toast(`Tracked ${run.ids.length === 1 ? nameOf(run.ids[0]) : `${run.ids.length} objects`} over ${count} frame${count === 1 ? "" : "s"}.`, {
-    id: "track",
-    actions: [["Accept", () => approve(run)], ["Undo", () => discard(run)]],
-  });
+  refresh(...run.span).catch(() => null).then(() => report(run));
 });
+
+function report(run) {
+  const [first, end] = run.span, inside = (frame) => frame >= first && frame <= end;
+  if (run.watched && T.follow && run.direction !== "both") goTo(lastMade(run));
+  const asked = run.ids.length * (end - first);
+  const made = run.ids.reduce((sum, id) => sum + (codesOf(id)?.subarray(first, end + 1).reduce((n, code) => n + (code ? 1 : 0), 0) ?? 0), 0) - run.ids.length;
+  const look = run.ids.filter((id) => S.objects.has(id)).flatMap(doubts).filter((doubt) => inside(doubt.frame)).sort((a, b) => a.frame - b.frame);
+  const part = made < asked ? `${Math.max(0, made)} of ${asked}` : `${asked}`;
+  const places = look.length ? ` ${look.length} place${look.length === 1 ? "" : "s"} to look at.` : "";
+  toast(`Tracked ${named(run.ids)} on ${part} frame${asked === 1 ? "" : "s"}.${places}`, {
+    id: "track", seconds: 9,
+    actions: [...(look.length ? [["Review", () => show(look[0])]] : []), ["Accept", () => approve(run)], ["Undo", () => discard(run)]],
+  });
+}
 
 export const discard = ({ ids, span }) =>
   apply("Undo tracking", [{ op: "remove_span", objectIds: ids, first: span[0], last: span[1], what: "tracked" }], span);

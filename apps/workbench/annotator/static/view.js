@@ -15,7 +15,7 @@ export const view = {
   measured: [], // ms from asking for a frame to showing it, for the benchmark
 };
 
-let asked = 0, dirty = false;
+let asked = 0, dirty = false, trail = []; // trail: the frames last asked for
 
 // --- frames --------------------------------------------------------------------------------------------------------
 
@@ -29,16 +29,17 @@ on("video", (other) => {
   fit();
 });
 
-export function goTo(frame, { step } = {}) {
+export function goTo(frame, { step, alone = false } = {}) {
   if (!S.video) return;
   const next = clamp(Math.round(frame), 0, S.video.frames - 1), by = step ?? next - S.frame;
   asked = performance.now();
   const changed = next !== S.frame;
   S.frame = next;
+  trail = [...trail.slice(-15), next];
   wantFigures(next);
   const there = view.frames.get(next);
   if (there) show(next, there);
-  view.frames.move(next, by);
+  view.frames.move(next, by, alone);
   if (changed) emit("frame", next);
 }
 
@@ -46,11 +47,12 @@ function arrived(frame, bitmap) {
   if (frame === S.frame) {
     if (bitmap) show(frame, bitmap);
     else { view.shown = frame; view.bitmap = null; redraw(); }
-  }
+  } else if (bitmap && trail.includes(frame) && Math.abs(frame - S.frame) < Math.abs(view.shown - S.frame)) show(frame, bitmap, false);
 }
 
-function show(frame, bitmap) {
-  if (view.shown !== frame && asked) {
+// Whoever drags through the video faster than pictures come sees those on the way.
+function show(frame, bitmap, meant = true) {
+  if (meant && view.shown !== frame && asked) {
     const began = asked;
     asked = 0;
     requestAnimationFrame(() => {
@@ -147,8 +149,7 @@ function paintNow() {
     if (view.shown === S.frame) text("This frame cannot be read; it is left out.", width / 2, height / 2);
   }
   const unit = 1 / view.scale;
-  const list = figuresOn(view.shown).filter(visible)
-    .map((f) => (view.override.has(f.id) ? { ...f, geometry: view.override.get(f.id) } : f));
+  const list = shownFigures();
   const selected = (f) => S.selected.has(f.objectId);
   const order = [...list].sort((a, b) => selected(a) - selected(b));
   for (const figure of order) {
@@ -249,11 +250,13 @@ function grips(figure, unit) {
 
 // --- what is under the pointer ---------------------------------------------------------------------------------------
 
-export const shownFigures = () => figuresOn(view.shown).filter(visible);
+// A figure that was just moved and is still on its way to the server can be gripped where it is seen.
+const asSeen = (figure) => (view.override.has(figure.id) ? { ...figure, geometry: view.override.get(figure.id) } : figure);
+export const shownFigures = () => figuresOn(view.shown).filter(visible).map(asSeen);
 
 export function gripAt(p) {
-  const figure = view.figure && findFigure(view.figure, view.shown);
-  if (!figure || !visible(figure)) return null;
+  const figure = view.figure && shownFigures().find((f) => f.id === view.figure);
+  if (!figure) return null;
   const reach = 9 / view.scale;
   let best = null;
   for (const grip of shapes.handles(figure)) {
