@@ -61,8 +61,8 @@ check: $(STAMP)
 bench: $(STAMP)
 	@for b in $(BENCHMARKS); do echo "== $$b"; $(BIN)/python benchmarks/$$b.py || exit 1; done
 
-train: $(STAMP)  ## make train [STEPS=n] [SEED=n]: the suite's own weights, from nothing; stopped, it goes on where it was
-	@$(BIN)/python -m training.boxes --install $(if $(STEPS),--steps $(STEPS)) $(if $(SEED),--seed $(SEED))
+train: $(STAMP)  ## make train [OF=boxes|points] [STEPS=n] [SEED=n]: the suite's own weights, from nothing; stopped, it goes on where it was
+	@$(BIN)/python -m training.$(or $(OF),boxes) --install $(if $(STEPS),--steps $(STEPS)) $(if $(SEED),--seed $(SEED))
 
 clean:
 	rm -rf $(VENV) out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

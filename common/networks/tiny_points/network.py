@@ -67,9 +67,10 @@ class PointMatcher(nn.Module):
         self.taps = nn.Parameter(torch.zeros(g, AROUND, AROUND))
         self.show_window = nn.Conv2d(c, s, 1)
         self.show_point = nn.Linear(c, s)
-        joined = 3 * g + 2 * s + 2
+        joined = 2 * g + 2 * s + 2
         self.mix = nn.Sequential(convolution(joined, config.head), Residual(config.head))
         self.out = nn.Conv2d(config.head, 3, 1)
+        self.shortcut = nn.Parameter(torch.tensor([8.0, 8.0, 1.0]))
         self.judge = nn.Sequential(nn.Linear(2 * config.head + 3, 32), nn.ReLU(), nn.Linear(32, 2))
         with torch.no_grad():
             self.out.weight.mul_(0.1)
@@ -110,22 +111,25 @@ class PointMatcher(nn.Module):
         grouped = windows.reshape(m, g, c // g, h, w)
         middle = points[:, :, AROUND // 2, AROUND // 2]
         alone = (grouped * middle.reshape(m, g, c // g, 1, 1)).sum(2)
-        # The maps of the point alone and of two weightings of its surroundings.
-        kernels = points.reshape(m, g, c // g, AROUND, AROUND)
-        level = kernels / AROUND**2
-        learned = kernels * torch.softmax(self.taps.flatten(1), 1).reshape(1, g, 1, AROUND, AROUND)
-        around = _correlate(grouped, torch.cat((level, learned), 1).reshape(m, 2, g, c // g, AROUND, AROUND))
+        surroundings = points.reshape(m, g, c // g, AROUND, AROUND)
+        weight = torch.softmax(self.taps.flatten(1), 1).reshape(g, 1, AROUND, AROUND)
+        around = _correlate(grouped, surroundings * weight)
         x = (torch.arange(w, device=windows.device, dtype=windows.dtype) + 0.5) * STRIDE
         y = (torch.arange(h, device=windows.device, dtype=windows.dtype) + 0.5) * STRIDE
         away = (x[None, None, :] - expected[:, 0, None, None]) ** 2 + (
             y[None, :, None] - expected[:, 1, None, None]
         ) ** 2
-        near = torch.exp(-0.5 * away / (doubt[:, None, None] ** 2 + STRIDE**2 / 4))
+        unlikely = 0.5 * away / (doubt[:, None, None] ** 2 + STRIDE**2 / 4)
         width = (torch.log(doubt) / 3)[:, None, None].expand(-1, h, w)
         own = self.show_point(middle)[:, :, None, None].expand(-1, -1, h, w)
-        joined = torch.cat((alone, around, self.show_window(windows), own, near[:, None], width[:, None]), 1)
+        joined = torch.cat(
+            (alone, around, self.show_window(windows), own, torch.exp(-unlikely)[:, None], width[:, None]), 1
+        )
         mixed = self.mix(joined)
         heat, x_way, y_way = self.out(mixed).unbind(1)
+        # What is alike and near is likely: true before anything is learned, so that learning begins there.
+        alike = torch.cat((alone, around), 1).reshape(m, 2, g, h, w).mean(2)
+        heat = heat + (alike * self.shortcut[:2, None, None]).sum(1) - self.shortcut[2] * unlikely.clamp(max=12)
         chance = torch.softmax(heat.flatten(1), 1)
         read = (mixed.flatten(2) @ chance[:, :, None])[:, :, 0]
         sure = torch.stack((chance.amax(1), heat.flatten(1).amax(1) / 8, alone.flatten(2).mean(1).amax(1)), 1)
@@ -135,12 +139,12 @@ class PointMatcher(nn.Module):
 
 
 def _correlate(grouped: Tensor, kernels: Tensor) -> Tensor:
-    """Maps (m, k * g, h, w) of windows (m, g, c, h, w) under kernels (m, k, g, c, side, side)."""
+    """Maps (m, g, h, w) of windows (m, g, c, h, w) under kernels (m, g, c, side, side)."""
     m, g, c, h, w = grouped.shape
-    k, side = kernels.shape[1], kernels.shape[-1]
-    order = kernels.transpose(1, 2).reshape(m * g * k, c, side, side)
-    maps = functional.conv2d(grouped.reshape(1, m * g * c, h, w), order, padding=side // 2, groups=m * g)
-    return maps.reshape(m, g * k, h, w)
+    side = kernels.shape[-1]
+    each = kernels.reshape(m * g, c, side, side)
+    maps = functional.conv2d(grouped.reshape(1, m * g * c, h, w), each, padding=side // 2, groups=m * g)
+    return maps.reshape(m, g, h, w)
 
 
 def place(answer: Answer) -> Tensor:
