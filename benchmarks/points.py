@@ -1,12 +1,13 @@
 """How well points are followed: the built-in tracker against plain pyramidal Lucas-Kanade of OpenCV, in one run.
 
-    python benchmarks/points.py [--shared FOLDER] [--synth FOLDER] [--clips NAME ...] [--seeds N ...] [--every K] [--plot FILE.png]
+    python benchmarks/points.py [--shared FOLDER] [--synth FOLDER] [--clips NAME ...] [--seeds N ...] [--fresh N ...] [--every K]
+        [--trackers NAME ...] [--weights FILE] [--threads N] [--plot FILE.png]
 
 Clips: the exact synthetic ones of the evaluation data (../shared beside the checkout; without it they are skipped, and it
-says so), scenes rendered here for each seed, and BADJA's hand-labelled joints. Points are queried at their first visible
+says so), scenes rendered here for each seed, fresh scenes (`training.scenes`) for each number, and BADJA's hand-labelled joints. Points are queried at their first visible
 frame, those of one frame together. Scores are TAP-Vid's (query first), in the clip's own pixels and on its 256 x 256 raster;
 `lost` is the share of visible truth that is more than 16 px away although the tracker claims to see the point. `--every K`
-runs only every K-th query frame besides the first, for a quick look.
+runs only every K-th query frame besides the first, for a quick look. Frames/s are per second of processor time.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.evaluation.demo import demo_scene
 from common.evaluation.points import PointScores, pck, score
+from common.evaluation.scenes import Scene
 from common.geometry.types import Points
 from common.trackers import registry
 from common.tracking.contract import Prompt
 from common.video.contract import Image
+from common.weights.options import EngineOptions
 
 FAR = 16.0
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,15 +58,21 @@ Follower = Callable[[Image, np.ndarray], Callable[[Image], tuple[np.ndarray, np.
 """First picture and points (n, 2) -> a function from the next picture to positions (n, 2) and visibilities (n,)."""
 
 
-def ours(image: Image, xy: np.ndarray) -> Callable[[Image], tuple[np.ndarray, np.ndarray]]:
-    run = registry.make("lucas-kanade").start(image, [Prompt("points", Points(xy))])
+def named(name: str, weights: str | None = None) -> Follower:
+    """A tracker of the suite."""
+    tracker = registry.make(name, EngineOptions(weights=weights, device="cpu"))
 
-    def push(following: Image) -> tuple[np.ndarray, np.ndarray]:
-        ((prediction,),) = run.push(following)
-        assert isinstance(prediction.geometry, Points)
-        return prediction.geometry.xy, prediction.geometry.visible
+    def follow(image: Image, xy: np.ndarray) -> Callable[[Image], tuple[np.ndarray, np.ndarray]]:
+        run = tracker.start(image, [Prompt("points", Points(xy))])
 
-    return push
+        def push(following: Image) -> tuple[np.ndarray, np.ndarray]:
+            ((prediction,),) = run.push(following)
+            assert isinstance(prediction.geometry, Points)
+            return prediction.geometry.xy, prediction.geometry.visible
+
+        return push
+
+    return follow
 
 
 def plain(image: Image, xy: np.ndarray) -> Callable[[Image], tuple[np.ndarray, np.ndarray]]:
@@ -83,9 +92,6 @@ def plain(image: Image, xy: np.ndarray) -> Callable[[Image], tuple[np.ndarray, n
     return push
 
 
-FOLLOWERS: dict[str, Follower] = {"plain OpenCV LK": plain, "lucas-kanade": ours}
-
-
 def follow(clip: Clip, follower: Follower, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     """Positions (n, t, 2), visibilities (n, t) of the points of those query frames, and frames per second."""
     xy, seen = np.zeros(clip.truth.shape, np.float64), np.zeros(clip.visible.shape, bool)
@@ -93,11 +99,11 @@ def follow(clip: Clip, follower: Follower, queries: np.ndarray) -> tuple[np.ndar
     for first in queries:
         index = np.flatnonzero(clip.query == first)
         xy[index, first], seen[index, first] = clip.truth[index, first], True
-        begun = time.perf_counter()
+        begun = time.process_time()
         push = follower(clip.frames[first], clip.truth[index, first].astype(np.float32))
         for t in range(first + 1, len(clip.frames)):
             xy[index, t], seen[index, t] = push(clip.frames[t])
-        spent += time.perf_counter() - begun
+        spent += time.process_time() - begun
         frames += len(clip.frames) - first
     return xy, seen, frames / spent if spent else float("nan")
 
@@ -113,9 +119,8 @@ def shared_clips(folder: Path, names: list[str] | None) -> Iterator[Clip]:
             yield Clip(path.name, frames, data["tracks"], data["visible"], data["query_frame"].astype(int))
 
 
-def rendered_clip(seed: int) -> Clip:
-    """The demonstration scene with another seed: points on its objects and on the background."""
-    scene = demo_scene(seed, frames=80)
+def rendered_clip(scene: Scene, name: str) -> Clip:
+    """A scene with points on its objects and on the background."""
     truths = [scene.truth(t) for t in range(scene.frames)]
     names = [key for key in scene.keys if all(t[key].points is not None for t in truths)]
     sets = [[t[key].points for key in names] + [t.background] for t in truths]
@@ -123,7 +128,7 @@ def rendered_clip(seed: int) -> Clip:
     seen = np.stack([np.concatenate([p.visible for p in frame]) for frame in sets], 1)
     keep = seen.any(1)
     frames = [scene.render(t) for t in range(scene.frames)]
-    return Clip(f"scene {seed}", frames, xy[keep], seen[keep], seen[keep].argmax(1))
+    return Clip(name, frames, xy[keep], seen[keep], seen[keep].argmax(1))
 
 
 def undeclared(clip: Clip, xy: np.ndarray, seen: np.ndarray, scored: np.ndarray) -> float:
@@ -132,7 +137,7 @@ def undeclared(clip: Clip, xy: np.ndarray, seen: np.ndarray, scored: np.ndarray)
     return np.count_nonzero(away & seen & truth_seen) / max(1, np.count_nonzero(truth_seen))
 
 
-def badja(data: Path) -> Iterator[tuple[str, dict[str, float]]]:
+def badja(data: Path, followers: dict[str, Follower]) -> Iterator[tuple[str, dict[str, float]]]:
     """PCK of joints from their first labelled frame on, per follower."""
     for path in sorted((data / "tap" / "BADJA").glob("*.json")):
         label = json.loads(path.read_text())
@@ -146,7 +151,7 @@ def badja(data: Path) -> Iterator[tuple[str, dict[str, float]]]:
         tolerance = np.array([0.2 * np.sqrt((cv2.imread(str(masks[f]), 0) > 0).sum()) for f in labelled])
         query = visible.argmax(1)
         result: dict[str, float] = {}
-        for name, follower in FOLLOWERS.items():
+        for name, follower in followers.items():
             xy = np.full(truth.shape, np.inf)
             for first in np.unique(query):
                 index = np.flatnonzero(query == first)
@@ -167,9 +172,18 @@ def main() -> int:
     parser.add_argument("--synth", type=Path, help="folder of clips, instead of the shared ones")
     parser.add_argument("--clips", nargs="*")
     parser.add_argument("--seeds", nargs="*", type=int, default=[41, 42])
+    parser.add_argument("--fresh", nargs="*", type=int, default=[], help="numbers of fresh scenes")
+    parser.add_argument("--frames", type=int, default=80, help="of the rendered and the fresh scenes")
+    parser.add_argument("--trackers", nargs="*", default=["lucas-kanade"])
+    parser.add_argument("--weights", help="a file instead of the weights that tiny_points brings along")
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--plot", type=Path, default=ROOT / "out" / "points.png")
     options = parser.parse_args()
+    cv2.setNumThreads(options.threads)
+    followers = {"plain OpenCV LK": plain}
+    for name in options.trackers:
+        followers[name] = named(name, options.weights if name == "tiny_points" else None)
 
     def clips() -> Iterator[Clip]:
         folder = options.synth or options.shared / "data" / "tap" / "synth"
@@ -178,11 +192,15 @@ def main() -> int:
         else:
             print(f"({folder} is missing: its clips are skipped)\n")
         for seed in options.seeds:
-            yield rendered_clip(seed)
+            yield rendered_clip(demo_scene(seed, frames=options.frames), f"scene {seed}")
+        for number in options.fresh:
+            from training.scenes import fresh
+
+            yield rendered_clip(fresh(number, options.frames), f"fresh {number}")
 
     print("| clip | tracker | delta_avg | at 256 | AJ | OA | lost, undeclared | frames/s |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
-    curves: dict[str, list[PointScores]] = {name: [] for name in FOLLOWERS}
+    curves: dict[str, list[PointScores]] = {name: [] for name in followers}
     for clip in clips():
         starts = np.unique(clip.query)
         starts = starts[starts < len(clip.frames) - 1]
@@ -190,7 +208,7 @@ def main() -> int:
         used = np.isin(clip.query, starts)
         part = Clip(clip.name, clip.frames, clip.truth[used], clip.visible[used], clip.query[used])
         scored = np.arange(len(clip.frames)) > part.query[:, None]
-        for name, follower in FOLLOWERS.items():
+        for name, follower in followers.items():
             xy, seen, speed = follow(part, follower, starts)
             result = score(part.truth, part.visible, part.query, xy, seen)
             small = score(part.truth, part.visible, part.query, xy, seen, part.size)
@@ -204,10 +222,10 @@ def main() -> int:
     data = options.shared / "data"
     if (data / "tap" / "BADJA").exists():
         print(
-            "\n| BADJA, PCK at 0.2 sqrt(mask area) | " + " | ".join(FOLLOWERS) + " |\n|---|" + "---|" * len(FOLLOWERS)
+            "\n| BADJA, PCK at 0.2 sqrt(mask area) | " + " | ".join(followers) + " |\n|---|" + "---|" * len(followers)
         )
-        for name, results in badja(data):
-            print(f"| {name} | " + " | ".join(f"{results[f]:.3f}" for f in FOLLOWERS) + " |", flush=True)
+        for name, results in badja(data, followers):
+            print(f"| {name} | " + " | ".join(f"{results[f]:.3f}" for f in followers) + " |", flush=True)
     plot(curves, options.plot)
     return 0
 
