@@ -47,6 +47,8 @@ log = logging.getLogger(__name__)
 LINGER_S = 30.0
 _SAVE_EVERY_S = 5.0
 _GRACE_S = 5.0
+_WAITING = 256
+"""Frames of single objects on their way to the server; those of a hundred objects at once still travel together."""
 
 
 @dataclass(frozen=True)
@@ -164,9 +166,13 @@ class Session:
         self._bar.advance(frame, steps)
         for object_id in confirmed.objects:
             if had_figures and not confirmed.written.get(object_id):
-                again = self._desk.look_again(object_id, frame)
-                if again is not None:
-                    self._updates.put(again)
+                self._yielded(object_id, frame)
+
+    def _yielded(self, object_id: int, frame: int) -> None:
+        """On the writer's thread: a person's figure stands there, and none of ours."""
+        again = self._desk.look_again(object_id, frame)
+        if again is not None:
+            self._updates.put(again)
 
     def _hurry(self) -> None:
         """What is finished may still be written after a stop, but not for long when the server is away."""
@@ -246,6 +252,8 @@ class Session:
             self._server.to(stop=self._abandon),
             record,
             on_confirmed=self._confirmed,
+            on_yielded=self._yielded,
+            queue_frames=_WAITING,
             stop=self._abandon,
         ) as writer:
             self._writer = writer

@@ -24,6 +24,9 @@ Found = Sequence[tuple[Target, Prediction]]
 OnStored = Callable[[int, int, list[int]], None]
 """frame, steps (targets that the frame was about), ids of the source figures that got a figure on it."""
 
+GRACE_S = 5.0
+"""How long the end of a stopped job waits for a server that does not take the frames that are finished."""
+
 
 class Output(Protocol):
     def put(self, frame: int, found: Found) -> None: ...
@@ -43,7 +46,8 @@ def drawn(found: Found, width: int, height: int) -> Iterator[tuple[Target, Predi
 
 
 class FigureOutput:
-    """Writes to the server. on_stored is called from the writer's thread, in order, once a frame is there."""
+    """Writes to the server. on_stored is called from the writer's thread, in order, once a frame is there. What is finished
+    when the job is stopped is still written, at once, unless the server is away."""
 
     def __init__(
         self, server: Server, video: VideoRecord, size: tuple[int, int], track_id: str, job: Job, on_stored: OnStored
@@ -51,7 +55,7 @@ class FigureOutput:
         self._size, self._track_id = size, track_id
         self._on_stored = on_stored
         self._sources: dict[int, list[int]] = {}
-        self._writer = FigureWriter(server, video, on_confirmed=self._confirmed, stop=job.stop)
+        self._writer = FigureWriter(server, video, on_confirmed=self._confirmed, stop=job.stop, grace_s=GRACE_S)
 
     def put(self, frame: int, found: Found) -> None:
         parts: Counter[int] = Counter()

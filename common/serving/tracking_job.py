@@ -1,7 +1,8 @@
 """A tracking job from its start to its last message: read, track, store, tell - `/track` and `/track_async`.
 
 The order of things is the protocol's: figures first, then the progress that speaks of them; an error before the final
-message; exactly one final message, however the job ends; nothing written after a stop.
+message; exactly one final message, however the job ends. After a stop no frame is begun: those that are finished are written
+at once, then the final message is sent, and nothing is written after it.
 """
 
 from __future__ import annotations
@@ -150,11 +151,10 @@ class TrackingWork:
                 outcome = execute(session, source, sink, stop_requested=job.stop.is_set)
                 if outcome.damage:
                     self.teller.warn(f"{outcome.damage} The frames that exist were tracked.")
-            if not job.stop.is_set():
-                sink.flush()
+            sink.flush()
             finished = True
         finally:
-            # what was finished before an error is kept; after a stop nothing more is written
+            # what was finished before an error or a stop is kept
             trouble = self._close(output, job, quiet=not finished)
         if trouble:
             self.teller.warn(trouble)

@@ -20,6 +20,10 @@ log = logging.getLogger(__name__)
 Span = tuple[int, int]
 """First and last frame, both within."""
 
+FIRST_S, EVERY_S, REPEAT_S = 0.4, 1.8, 2.5
+"""Seconds, see `ProgressChannel`: `EVERY_S` is a little less than `writer.PACE_S`, so that each writing is told of at once."""
+
+_SOON_S = 0.2
 _MOST_SPANS = 8
 _UNDERWAY = Retry(total_s=2.0, first_s=0.1, longest_s=0.5)
 _FINAL = Retry(total_s=30.0, longest_s=4.0)
@@ -44,8 +48,9 @@ class ProgressChannel:
 
     total: steps in all (frames x objects). source_frame: where the person drew; messages before any frame is confirmed
     name it. session_id and direct: send to one session of the tool (`annotation-tool.run-action`); stop then comes some
-    other way. stop: set at once when a reply says "stopped". every_s: at most one message in that time; when nothing
-    changes the last is repeated every repeat_s, because the wish to stop travels only in replies.
+    other way. stop: set at once when a reply says "stopped". first_s: so long the first message waits for a confirmed frame
+    to tell of. every_s: at most one message in that time, and one as soon as there is something new; when nothing changes
+    the last is repeated every repeat_s, because the wish to stop travels only in replies. Warnings do not wait.
 
     Progress never falls, and exactly one message has current == total: the last one, sent by `finish` however the job
     ended. frameRange ascends and holds confirmed frames only (frames confirmed in several places are told of one after another). Messages that get lost are counted, and what they told is
@@ -63,8 +68,9 @@ class ProgressChannel:
         session_id: str | None = None,
         direct: bool = False,
         stop: threading.Event | None = None,
-        every_s: float = 0.3,
-        repeat_s: float = 1.0,
+        first_s: float = FIRST_S,
+        every_s: float = EVERY_S,
+        repeat_s: float = REPEAT_S,
     ) -> None:
         if direct and session_id is None:
             raise ValueError("direct messages need the session they go to")
@@ -74,7 +80,7 @@ class ProgressChannel:
         self._track_id, self._video_id, self._source = track_id, video_id, source_frame
         self._session_id, self._direct = session_id, direct
         self._stop = stop or threading.Event()
-        self._every_s, self._repeat_s = every_s, repeat_s
+        self._first_s, self._every_s, self._repeat_s = first_s, every_s, repeat_s
         self._state = _State(max(1, total))
         self._tracked: dict[int, int] = {}
         self._warnings: deque[str] = deque()
@@ -104,6 +110,7 @@ class ProgressChannel:
             state.news, state.spans = joined(state.news, (frame, frame)), joined(state.spans, (frame, frame))
             for ident in tracked:
                 self._tracked[ident] = self._tracked.get(ident, 0) + 1
+            self._changed.notify_all()
 
     def extend(self, steps: int) -> None:
         """The job grew by so many steps ("continue")."""
@@ -117,6 +124,7 @@ class ProgressChannel:
                 return
             self._warned.add(message)
             self._warnings.append(message)
+            self._changed.notify_all()
 
     def finish(self, error: str | None = None, timeout_s: float = 40.0) -> bool:
         """Sends the error if there is one, then the one message with current == total, and waits for them.
@@ -135,13 +143,17 @@ class ProgressChannel:
             return self._thread.ended and not self._given_up.is_set() and not self._state.news
 
     def _run(self) -> None:
-        due = time.monotonic()
-        told = -1
-        heard = 0.0
+        told, next_news = 0, 0.0
+        silent_until = time.monotonic() + self._first_s
         while True:
             with self._changed:
-                while not self._finishing and (left := due - time.monotonic()) > 0:
-                    self._changed.wait(left)
+                while not (self._finishing or self._warnings):
+                    now = time.monotonic()
+                    news = self._state.done != told or bool(self._state.news)
+                    due = next_news if news else silent_until
+                    if due <= now:
+                        break
+                    self._changed.wait(min(due - now, threading.TIMEOUT_MAX))
                 finishing = self._finishing
                 warnings = list(self._warnings)
                 self._warnings.clear()
@@ -150,11 +162,13 @@ class ProgressChannel:
                 self._send_warning(message)
             if finishing:
                 break
-            now = time.monotonic()
-            if done != told or self._state.news or (not self._direct and now - heard >= self._repeat_s):
-                self._send_progress(final=False)
-                told, heard = done, now
-            due = now + self._every_s
+            if warnings:
+                continue
+            self._send_progress(final=False)
+            told, now = done, time.monotonic()
+            # Frames in another place, or a message that got lost: that is told of soon.
+            next_news = now + (min(_SOON_S, self._every_s) if self._state.news else self._every_s)
+            silent_until = now + self._repeat_s if not self._direct else float("inf")
         while len(self._state.news) > 1 and self._send_progress(final=False):
             pass  # frames in several places: the last message can tell of one
         if self._error is not None:

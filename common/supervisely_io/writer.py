@@ -5,27 +5,29 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from common.errors import Interrupted, ServerRefused, UserError
 from common.supervisely_io.background import Background
 from common.supervisely_io.bulk import MAX_FIGURES, BulkAdder
-from common.supervisely_io.figures import figures, figures_by_id, remove_figures
+from common.supervisely_io.figures import figures_by_id, remove_figures
 from common.supervisely_io.records import FigureRecord, NewFigure, Place, VideoRecord
 from common.supervisely_io.retry import Retry
 from common.supervisely_io.server import Server
+from common.supervisely_io.standing import FRESH_S, Late, Pair, Standing
 
 Mode = Literal["append", "replace"]
-Pair = tuple[int, int]
-"""Object id, frame."""
 
 OUTAGE = Retry(total_s=300.0, longest_s=15.0)
 """How long a server may be away before the job gives up; meanwhile the tracker works on until the queue is full."""
 
-PACE_S = 1.0
+PACE_S = 2.0
 """How long figures of a slow tracker gather before they are sent together; a person waits no longer to see them."""
+
+_GATHER_S = 0.02
+"""How long a figure that could be sent at once waits for others of its frame."""
 
 _MAX_FRAMES_AT_ONCE = 256
 _MAX_REASONS = 20
@@ -82,11 +84,14 @@ class FigureWriter:
 
     mode "append" only adds. "replace" also removes what trackers wrote before for the same objects on the same frames -
     after the new figures are stored, so that a crash between the two loses nothing and doing it again mends it - and
-    writes nothing where a figure of a person stands.
+    leaves alone where a figure of a person stands: nothing is written there, and what was written before that figure was
+    known is taken back (see `Standing`), by the end of `flush` at the latest.
     on_confirmed: called on the writer's thread, once for each frame in the order of `put`, when the frame is stored; it
-    should return soon. queue_frames: `put` waits while so many frames wait. pace_s: the first frame is sent at
-    once, those after it together when a hundred figures wait, `pace_s` has passed, or someone waits for them. retry: how long an outage is borne. stop:
-    once set, what waits is dropped, as with `close(drop=True)`.
+    should return soon. on_yielded: called there with object and frame when a figure was taken back for a person's.
+    queue_frames: `put` waits while so many frames wait. pace_s: the first frame is sent at once, those after it together
+    when a hundred figures wait, `pace_s` has passed, or someone waits for them. retry: how long an outage is borne. stop:
+    once set, what waits is sent at once, for `grace_s` at most, and then dropped, as with `close(drop=True)`.
+    fresh_s: see `Standing`.
     """
 
     def __init__(
@@ -96,19 +101,23 @@ class FigureWriter:
         *,
         mode: Mode = "replace",
         on_confirmed: Callable[[Confirmed], None] | None = None,
+        on_yielded: Callable[[int, int], None] | None = None,
         queue_frames: int = 64,
         pace_s: float = PACE_S,
         retry: Retry | None = None,
         stop: threading.Event | None = None,
+        grace_s: float = 0.0,
+        fresh_s: float = FRESH_S,
     ) -> None:
         if queue_frames < 1:
             raise ValueError(f"queue_frames is 1 or more, got {queue_frames}")
         # A request under way is always finished: half a replacement would leave figures twice.
         self._server = server.to(stop=threading.Event())
-        self._video, self._mode, self._on_confirmed = video, mode, on_confirmed
+        self._video, self._mode, self._on_confirmed, self._on_yielded = video, mode, on_confirmed, on_yielded
         self._limit, self._pace_s = queue_frames, pace_s
         self._next_send = 0.0
-        self._stop = stop or threading.Event()
+        self._stop, self._grace_s = stop or threading.Event(), grace_s
+        self._standing = Standing(self._server, video, fresh_s)
         self._given_up = threading.Event()
         self._adder = BulkAdder(self._server, video, retry or OUTAGE, self._given_up)
         self._queue: deque[_Item] = deque()
@@ -148,9 +157,12 @@ class FigureWriter:
             while len(self._queue) >= self._limit and not self._stop.is_set() and not self._thread.ended:
                 self._changed.wait(0.5)
             self._thread.check()
-            if self._stop.is_set() or self._thread.ended:
+            full = len(self._queue) >= self._limit
+            if self._thread.ended or (self._stop.is_set() and (full or not self._grace_s)):
                 self._count(dropped=len(item.figures))
                 return
+            if not self._queue:
+                self._next_send = max(self._next_send, time.monotonic() + _GATHER_S)
             self._queue.append(item)
             self._changed.notify_all()
 
@@ -188,13 +200,15 @@ class FigureWriter:
     def close(self, *, drop: bool = False) -> WriteReport:
         """Ends the writer once everything is written. Raises what ended it before.
 
-        drop: nothing more is sent after the request under way, and nothing is raised.
+        drop: what waits is sent for `grace_s` at most, then nothing more after the request under way; nothing is raised.
         """
         with self._changed:
             self._closing = True
-            if drop:
-                self._stop_now()
             self._changed.notify_all()
+        if drop and not (self._grace_s and self._thread.join(self._grace_s)):
+            with self._changed:
+                self._stop_now()
+                self._changed.notify_all()
         self._thread.join()
         if not drop:
             self._thread.check()
@@ -220,7 +234,7 @@ class FigureWriter:
                 if batch:
                     self._write(batch)
                 else:
-                    self._count(doubled=self._adder.sweep())
+                    self._look_behind(last=False)
             except Interrupted:
                 self._count(dropped=sum(len(item.figures) for item in batch))
             except UserError:
@@ -232,18 +246,18 @@ class FigureWriter:
                     self._sweep_asked = self._sweep_asked and bool(batch)
                     self._changed.notify_all()
         if not self._given_up.is_set():
-            self._count(doubled=self._adder.sweep())
+            self._look_behind(last=True)
 
     def _take(self) -> list[_Item] | None:
         """What goes into the next request: what waits, up to a hundred figures. [] = sweep; None = the end."""
         with self._changed:
             while True:
-                if self._stop.is_set() and not self._given_up.is_set():
+                if self._stop.is_set() and not self._given_up.is_set() and not self._grace_s:
                     self._stop_now()
                 if self._queue and self._due():
                     break
                 if self._queue:
-                    self._changed.wait(0.1)
+                    self._changed.wait(min(0.1, max(0.0, self._next_send - time.monotonic())))
                     continue
                 if self._closing or self._given_up.is_set():
                     return None
@@ -268,14 +282,15 @@ class FigureWriter:
 
     def _due(self) -> bool:
         """Whether what waits is to be sent now."""
-        if self._closing or self._sweep_asked or len(self._queue) >= self._limit or time.monotonic() >= self._next_send:
+        hurry = self._closing or self._sweep_asked or self._stop.is_set()
+        if hurry or len(self._queue) >= self._limit or time.monotonic() >= self._next_send:
             return True
         return sum(len(item.figures) for item in self._queue) >= MAX_FIGURES
 
     def _write(self, batch: Sequence[_Item]) -> None:
         made = {pair: item.made_at for item in batch for pair in item.pairs}
         live = {pair for pair, at in made.items() if not self._is_outdated(pair, at)}
-        old, human = self._standing(live) if self._mode == "replace" and live else ({}, set())
+        old, human = self._look(live) if self._mode == "replace" else ({}, set())
         waiting = [figure for item in batch for figure in item.figures]
         fresh = [f for f in waiting if (f.object_id, f.frame) in live and (f.object_id, f.frame) not in human]
         kept = sum((f.object_id, f.frame) in human for f in waiting)
@@ -298,6 +313,7 @@ class FigureWriter:
                 if ident not in same and (figure.object_id, figure.frame) not in spared
             ]
         )
+        self._standing.wrote({p: i for p, i in stored.items() if (p.object_id, p.frame) not in spared})
         self._count(
             written=len(stored),
             kept=kept,
@@ -327,21 +343,27 @@ class FigureWriter:
                 first <= frame <= last and made_at < since for first, last, since in self._protected.get(ident, ())
             )
 
-    def _standing(self, pairs: set[Pair]) -> tuple[dict[int, FigureRecord], set[Pair]]:
+    def _look(self, pairs: set[Pair]) -> tuple[Mapping[int, FigureRecord], Collection[Pair]]:
         """Figures of trackers on those pairs by id, and the pairs where a person's figure stands."""
-        frames = [frame for _, frame in pairs]
-        objects = sorted({ident for ident, _ in pairs})
-        old: dict[int, FigureRecord] = {}
-        human: set[Pair] = set()
-        for figure in figures(self._server, self._video, objects, (min(frames), max(frames)), geometry=False):
-            pair = (figure.object_id, figure.frame)
-            if pair not in pairs:
-                continue
-            if figure.by_person:
-                human.add(pair)
-            else:
-                old[figure.id] = figure
-        return old, human
+        with self._changed:
+            ending = self._closing or self._sweep_asked
+        found = self._standing.on(pairs, check_follows=ending)
+        self._make_way(found.late)
+        return found.old, found.human
+
+    def _look_behind(self, *, last: bool) -> None:
+        """Finds what only shows after the writing: figures that arrived twice, and those that stand before a person's."""
+        self._count(doubled=self._adder.sweep())
+        if self._mode == "replace":
+            self._make_way(self._standing.check(last=last))
+
+    def _make_way(self, late: Late) -> None:
+        replaced, undeleted = self._replace(late.overtaken)
+        kept, stuck = self._replace(late.ours)
+        self._count(written=-kept, kept=kept, replaced=replaced, undeleted=undeleted + stuck)
+        if self._on_yielded is not None:
+            for ident, frame in dict.fromkeys((figure.object_id, figure.frame) for figure in late.ours):
+                self._on_yielded(ident, frame)
 
     def _replace(self, old: Sequence[FigureRecord]) -> tuple[int, int]:
         """Removes figures of trackers unless someone has changed them since they were read; how many, and how many stay."""

@@ -89,12 +89,12 @@ def test_tracking_from_both_sides_tells_only_what_is_written(server: Server, tra
     for step in range(1, 6):
         channel.advance(step)
         channel.advance(40 - step)
-    wait_for(lambda: len(heard()) >= 3)
+    wait_for(lambda: len(heard()) >= 2)
     for step in range(6, 9):
         channel.advance(step)
         channel.advance(40 - step)
     channel.finish("The engine went away.")
-    told = {frame for _, _, (low, high) in progress(heard())[1:] for frame in range(low, high + 1)}
+    told = {frame for _, _, (low, high) in progress(heard()) for frame in range(low, high + 1)}
     assert told - {0} == {*range(1, 9), *range(32, 40)}
 
 
@@ -123,6 +123,21 @@ def test_messages_are_few(server: Server, track: str, heard: Heard) -> None:
         channel.advance(frame)
         time.sleep(0.001)
     assert len(heard()) <= 5
+    channel.finish()
+
+
+def test_the_first_message_tells_of_the_first_figure_if_that_is_soon(server: Server, track: str, heard: Heard) -> None:
+    channel = ProgressChannel(server, track, VIDEO, 10, source_frame=4, first_s=10, every_s=0.02)
+    channel.advance(5)
+    wait_for(heard, 1.0)
+    channel.finish()
+    assert progress(heard())[0] == (1, 10, [5, 5])
+
+
+def test_a_warning_does_not_wait(server: Server, track: str, heard: Heard) -> None:
+    channel = ProgressChannel(server, track, VIDEO, 10, first_s=10, every_s=10)
+    channel.warn("Careful.")
+    wait_for(heard, 1.0)
     channel.finish()
 
 
