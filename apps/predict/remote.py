@@ -13,9 +13,10 @@ from apps.auto_track.remote import Address
 from common.detection.contract import Detections, DetectorCard, Finds
 from common.errors import EngineUnavailable, PromptInvalid
 from common.geometry.measures import bounds
-from common.geometry.shapes import Polygon, to_geometry
+from common.geometry.meta import Template
+from common.geometry.shapes import Polygon, Skeleton, to_geometry
 from common.geometry.supervisely import from_json, known_type
-from common.geometry.types import Mask, OrientedBox
+from common.geometry.types import Mask, OrientedBox, Points
 from common.serving.access import Caller
 from common.supervisely_io.images import ImageRecord
 from common.supervisely_io.records import VideoRecord
@@ -120,17 +121,23 @@ def read(entry: Mapping[str, Any], card: DetectorCard, size: tuple[int, int]) ->
         geometry = value
         if card.finds == "mask" and isinstance(value, Polygon):
             geometry = _filled(value, *size)
-        box = bounds(geometry if isinstance(geometry, Mask) else to_geometry(value))
+        if isinstance(value, Skeleton) and not value.disabled.all():
+            box = bounds(Points(value.xy[~value.disabled]))  # where hidden nodes are is a guess
+        else:
+            box = bounds(geometry if isinstance(geometry, Mask) else to_geometry(value))
         if box is not None:
             rows.append(((geometry, box), _score(label), number[name]))
     xyxy = np.array([box.xyxy for (_, box), *_ in rows], np.float32).reshape(-1, 4)
     scores, classes = np.array([r[1] for r in rows], np.float32), np.array([r[2] for r in rows], np.int64)
-    masks = oriented = None
+    masks = oriented = keypoints = None
     if card.finds == "mask":
         masks = tuple(g if isinstance(g, Mask) else _boxed(b, size) for (g, b), *_ in rows)
     if card.finds == "oriented_box":
         oriented = np.array([_turned(g, b) for (g, b), *_ in rows], np.float32).reshape(-1, 5)
-    return Detections(xyxy, scores, classes, masks, None, oriented)
+    if card.finds == "keypoints":
+        keypoints = np.array([_nodes(g, b, card.keypoints) for (g, b), *_ in rows], np.float32)
+        keypoints = keypoints.reshape(-1, len(card.keypoints), 3)
+    return Detections(xyxy, scores, classes, masks, None, oriented, keypoints)
 
 
 def connected_card(session_id: int, caller: Caller) -> DetectorCard:
@@ -139,10 +146,13 @@ def connected_card(session_id: int, caller: Caller) -> DetectorCard:
     classes = meta.get("classes") if isinstance(meta, dict) else None
     if not isinstance(classes, list) or not classes:
         raise EngineUnavailable(f"Session {session_id} says of no classes that it finds them. Is it a detector?")
+    nodes, bones = _template(classes)
     shapes = [known_type(str(entry.get("shape"))) or "" for entry in classes]
     if "polygon" in shapes:
         shapes.append("bitmap")
     finds: Finds = next((found for shape, found in _FINDS.items() if shape in shapes), "box")
+    if nodes:
+        finds = "keypoints"
     return DetectorCard(
         "connected",
         f"session {session_id}",
@@ -150,7 +160,24 @@ def connected_card(session_id: int, caller: Caller) -> DetectorCard:
         "NOASSERTION",
         "the app's own",
         finds=finds,
+        keypoints=nodes,
+        bones=bones,
     )
+
+
+def _template(classes: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], tuple[tuple[int, int], ...]]:
+    """Nodes and bones when all classes are skeletons of the same nodes, else none: things of several kinds are boxes."""
+    if any(known_type(str(entry.get("shape"))) != "graph" for entry in classes):
+        return (), ()
+    try:
+        templates = [Template.from_json(entry["geometry_config"]) for entry in classes]
+    except (KeyError, TypeError):
+        return (), ()
+    nodes = templates[0].nodes
+    if not nodes or any(set(one.nodes) != set(nodes) for one in templates):
+        return (), ()
+    place = {node: n for n, node in enumerate(nodes)}
+    return nodes, tuple((place[a], place[b]) for a, b in templates[0].bones if a in place and b in place)
 
 
 def _ask(address: Address, caller: Caller, command: str, state: Mapping[str, Any], stop: threading.Event | None) -> Any:
@@ -164,6 +191,18 @@ def _score(label: Mapping[str, Any]) -> float:
     scores = [tag.get("value") for tag in label.get("tags") or () if tag.get("name") in CONFIDENCE_TAGS]
     score = float(scores[0]) if scores and isinstance(scores[0], int | float) else 1.0
     return min(max(score, 0.0), 1.0)
+
+
+def _nodes(value: Any, box: Any, nodes: Sequence[str]) -> np.ndarray[Any, Any]:
+    """float32 (k, 3), x, y and 1 where the node is seen; what is not known lies in the middle with 0."""
+    middle = (box.xyxy[:2] + box.xyxy[2:]) / 2
+    found = np.array([[*middle, 0.0]] * len(nodes), np.float32)
+    if isinstance(value, Skeleton):
+        place = {node: n for n, node in enumerate(nodes)}
+        for ident, xy, disabled in zip(value.ids, value.xy, value.disabled, strict=True):
+            if ident in place:
+                found[place[ident]] = (*xy, float(not disabled))
+    return found
 
 
 def _filled(polygon: Polygon, width: int, height: int) -> Mask:

@@ -21,22 +21,24 @@ def assign(cost: NDArray[np.floating[Any]], limit: float) -> tuple[Int, Int]:
     (array([0, 1]), array([1, 0]))
     """
     allowed = cost < limit
-    if not allowed.any():
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    in_row, in_column = allowed.sum(1), allowed.sum(0)
-    alone = allowed & (in_row == 1)[:, None] & (in_column == 1)
-    rows, columns = np.nonzero(alone)
+    rows, columns = allowed.nonzero()
+    if not len(rows):
+        return rows, columns
+    in_row, in_column = np.bincount(rows), np.bincount(columns)
+    alone = (in_row[rows] == 1) & (in_column[columns] == 1)
+    if alone.all():
+        return rows, columns
+    rows, columns = rows[alone], columns[alone]
     in_row[rows] = 0
     in_column[columns] = 0
-    hard_rows, hard_columns = np.flatnonzero(in_row), np.flatnonzero(in_column)
-    if not len(hard_rows):
-        return rows, columns
-    part = np.where(allowed, cost, limit + 1.0)[np.ix_(hard_rows, hard_columns)]
+    hard_rows, hard_columns = in_row.nonzero()[0], in_column.nonzero()[0]
+    part = cost.take(hard_rows, 0).take(hard_columns, 1)
+    part = np.where(part < limit, part, limit + 1.0)
     _, chosen, _ = lap.lapjv(np.ascontiguousarray(part, np.float64), extend_cost=True, cost_limit=float(limit))
-    taken = np.flatnonzero(chosen >= 0)
+    taken = (chosen >= 0).nonzero()[0]
     more_rows, more_columns = hard_rows[taken], hard_columns[chosen[taken]]
     fits = allowed[more_rows, more_columns]
     rows = np.concatenate((rows, more_rows[fits]))
     columns = np.concatenate((columns, more_columns[fits]))
-    order = np.argsort(rows, kind="stable")
+    order = rows.argsort(kind="stable")
     return rows[order], columns[order]

@@ -24,37 +24,42 @@ class BotSort(OnlineAssociator):
         if not len(tracks) or not len(seen):
             nobody = np.zeros(0, np.int64)
             return nobody, nobody
-        cost = 1 - overlap * seen.scores + self._of_another_class(seen)
+        cost = overlap * -seen.scores
+        cost += 1 + self._of_another_class(seen)
         sure = tracks.ids > 0
         open_rows, open_columns = free.copy(), np.ones(len(seen), bool)
-        found: list[Pairs] = [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
+        found: list[Pairs] = []
 
         def round_of(rows: Bool, columns: Bool, table: Float, limit: float) -> None:
-            i, j = np.flatnonzero(rows & open_rows), np.flatnonzero(columns & open_columns)
+            i, j = (rows & open_rows).nonzero()[0], (columns & open_columns).nonzero()[0]
             if len(i) and len(j):
-                a, b = assign(table[np.ix_(i, j)], limit)
+                a, b = assign(table.take(i, 0).take(j, 1), limit)
                 found.append((i[a], j[b]))
                 open_rows[i[a]] = False
                 open_columns[j[b]] = False
 
         first = cost if not seen.looks.shape[1] else np.minimum(cost, self._looks_cost(seen, overlap))
         round_of(sure, seen.good, first, s.match)
-        just_lost = tracks.gap <= ticks + 1e-9
         doubtful = ~seen.good
-        plain = cost + overlap * (seen.scores - 1)
+        plain = None
         if doubtful.any():
-            round_of(sure & just_lost, doubtful, plain, s.match_low)
-        round_of(~sure, seen.good, cost, s.match_new)
-        if doubtful.any():
-            round_of(~sure, doubtful, plain, s.match_low)
-        rows, columns = np.concatenate([p[0] for p in found]), np.concatenate([p[1] for p in found])
-        return rows, columns
+            plain = cost + overlap * (seen.scores - 1)
+            round_of(sure & (tracks.gap <= ticks + 1e-9), doubtful, plain, s.match_low)
+        if not sure.all():
+            round_of(~sure, seen.good, cost, s.match_new)
+            if plain is not None:
+                round_of(~sure, doubtful, plain, s.match_low)
+        if not found:
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        if len(found) == 1:
+            return found[0]
+        return np.concatenate([p[0] for p in found]), np.concatenate([p[1] for p in found])
 
-    def _of_another_class(self, seen: Seen) -> Float:
-        """Extra cost float64 (tracks, detections): the share of the track's votes that went to other classes."""
+    def _of_another_class(self, seen: Seen) -> Float | float:
+        """Extra cost float64 (tracks, detections), 0 with one class: the share of the track's votes that went to others."""
         votes = self._tracks.votes
         if votes.shape[1] == 1:
-            return np.zeros((len(votes), len(seen)))
+            return 0.0
         share = votes / np.maximum(votes.sum(1, keepdims=True), 1e-9)
         extra: Float = self._settings.class_cost * (1 - share[:, seen.classes])
         return extra

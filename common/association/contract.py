@@ -42,8 +42,8 @@ class Tracks:
 
     def __post_init__(self) -> None:
         n = len(self.frames)
-        columns = (self.ids, self.xyxy, self.scores, self.classes, self.rows)
-        if any(len(column) != n for column in columns) or (self.oriented is not None and len(self.oriented) != n):
+        same = n == len(self.ids) == len(self.xyxy) == len(self.scores) == len(self.classes) == len(self.rows)
+        if not same or (self.oriented is not None and len(self.oriented) != n):
             raise ValueError("all columns of tracks have the same length")
 
     def __len__(self) -> int:

@@ -9,6 +9,7 @@ what they mean. Speeds fade slowly (Singer 1970), so that an object that is out 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,8 +57,16 @@ class Motion:
 
     def xyxy(self) -> Float:
         """float64 (n, 4), x1, y1, x2, y2."""
-        half = self.pos[:, 2:] / 2
-        return np.concatenate((self.pos[:, :2] - half, self.pos[:, :2] + half), 1)
+        return corners(self.pos)
+
+
+def corners(pos: Float) -> Float:
+    """x1, y1, x2, y2 float64 (n, 4) of cx, cy, w, h."""
+    out = np.empty_like(pos)
+    half = pos[:, 2:] / 2
+    np.subtract(pos[:, :2], half, out=out[:, :2])
+    np.add(pos[:, :2], half, out=out[:, 2:])
+    return out
 
 
 def centred(xyxy: NDArray[np.floating]) -> Float:
@@ -69,18 +78,20 @@ def centred(xyxy: NDArray[np.floating]) -> Float:
     return out
 
 
-def scales(pos: Float) -> Float:
-    """What noise is measured in, float64 (n, 4): the geometric mean of the sides for the centre, each side for itself."""
+def squares(pos: Float) -> Float:
+    """Squares of what noise is measured in, float64 (n, 4): of the geometric mean of the sides for the centre, of each side
+    for itself."""
     out = np.empty_like(pos)
     size = np.maximum(pos[:, 2:], MIN_SIZE)
-    out[:, 2:] = size
-    out[:, :2] = np.sqrt(size[:, :1] * size[:, 1:])
+    np.multiply(size[:, :1], size[:, 1:], out=out[:, :1])
+    out[:, 1] = out[:, 0]
+    np.multiply(size, size, out=out[:, 2:])
     return out
 
 
 def born(boxes: Float, model: MotionModel) -> Motion:
     """New objects at cx, cy, w, h float64 (n, 4), of unknown speed."""
-    scale2 = scales(boxes) ** 2
+    scale2 = squares(boxes)
     zero = np.zeros_like(boxes)
     return Motion(boxes.copy(), zero, scale2 * (2 * model.measurement) ** 2, zero.copy(), scale2 * model.birth**2)
 
@@ -89,34 +100,59 @@ def predict(motion: Motion, ticks: float, model: MotionModel) -> None:
     """Moves all boxes on by `ticks` >= 0, in place."""
     if not len(motion) or ticks <= 0:
         return
-    time = np.array([model.fade, model.fade, model.fade_size, model.fade_size])
-    left = np.exp(-ticks / time)
-    way = time * (1 - left)
-    scale2 = scales(motion.pos) ** 2
-    noise = scale2 * (model.speed**2 * ticks)
+    left, way = _fading(model, ticks)
+    scale2 = squares(motion.pos)
     motion.pos += way * motion.vel
     np.maximum(motion.pos[:, 2:], MIN_SIZE, out=motion.pos[:, 2:])
     motion.vel *= left
-    motion.pp += way * (2 * motion.pv + way * motion.vv) + scale2 * (model.position**2 * ticks) + noise * (ticks**2 / 3)
-    motion.pv = left * (motion.pv + way * motion.vv) + noise * (ticks / 2)
-    motion.vv = left**2 * motion.vv + noise
+    # with few boxes what counts is how many operations there are: products are made once and added in place
+    noise = model.speed**2 * ticks
+    drift = way * motion.vv
+    motion.pp += scale2 * (model.position**2 * ticks + noise * (ticks**2 / 3))
+    motion.pv *= 2
+    motion.pv += drift
+    motion.pp += way * motion.pv
+    motion.pv += drift
+    motion.pv *= left / 2
+    motion.vv *= left * left
+    scale2 *= noise
+    motion.vv += scale2
+    scale2 *= ticks / 2
+    motion.pv += scale2
+
+
+@lru_cache(maxsize=64)
+def _fading(model: MotionModel, ticks: float) -> tuple[Float, Float]:
+    """What is left of speeds after a while, and how far a speed of 1 leads in it; float64 (4,) each."""
+    time = np.array([model.fade, model.fade, model.fade_size, model.fade_size])
+    left = np.exp(-ticks / time)
+    way = time * (1 - left)
+    left.setflags(write=False)
+    way.setflags(write=False)
+    return left, way
 
 
 def correct(motion: Motion, index: NDArray[np.int64], boxes: Float, deviation: NDArray[np.floating]) -> None:
     """Takes measurements cx, cy, w, h float64 (k, 4) of the objects `index`, in place. deviation: float64 (k,), of the
     measurement in box sizes."""
     pos, pp, pv = motion.pos[index], motion.pp[index], motion.pv[index]
-    gain = pp + (scales(boxes) * np.asarray(deviation)[:, None]) ** 2
-    gain_speed = pv / gain
-    gain = pp / gain
     off = boxes - pos
-    pos += gain * off
+    noise = squares(boxes)
+    noise *= np.square(deviation)[:, None]
+    spread = pp + noise
+    gain_speed = pv / spread
+    noise /= spread  # 1 - gain
+    pos += off
+    pos -= noise * off
     np.maximum(pos[:, 2:], MIN_SIZE, out=pos[:, 2:])
     motion.pos[index] = pos
-    motion.vel[index] += gain_speed * off
+    pp *= noise
+    motion.pp[index] = pp
     motion.vv[index] -= gain_speed * pv
-    motion.pp[index] = pp * (1 - gain)
-    motion.pv[index] = pv * (1 - gain)
+    pv *= noise
+    motion.pv[index] = pv
+    gain_speed *= off
+    motion.vel[index] += gain_speed
 
 
 def warp(motion: Motion, affine: Float) -> None:
@@ -137,7 +173,7 @@ def warp(motion: Motion, affine: Float) -> None:
 
 def mahalanobis(motion: Motion, boxes: Float, deviation: float) -> Float:
     """Squared distance float64 (n, m) of m measurements from n predictions, over all four coordinates (chi-square, 4)."""
-    spread = motion.pp + (scales(motion.pos) * deviation) ** 2
+    spread = motion.pp + squares(motion.pos) * deviation**2
     off = boxes[None] - motion.pos[:, None]
     found: Float = (off * off / spread[:, None]).sum(2)
     return found

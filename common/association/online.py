@@ -94,7 +94,7 @@ class OnlineAssociator(ABC):
         left = np.ones(len(seen), bool)
         left[columns] = False
         born = self._begin(seen, left)
-        return Tracks.joined([out, born]) if len(born) else out
+        return Tracks.joined([out, born]) if born is not None else out
 
     def _overlap(self, seen: Seen) -> Float:
         """float64 (tracks, detections). Boxes are slack by what their prediction is less sure than that of an object seen
@@ -103,11 +103,16 @@ class OnlineAssociator(ABC):
         motion = tracks.motion
         if seen.oriented is not None:
             return turned(motion.pos, tracks.angle, seen.boxes, seen.angle)
-        size2 = motion.pos[:, 2:3] * motion.pos[:, 3:4]
-        usual = (s.motion.position**2 + s.motion.measurement**2) * size2
-        margin = s.slack * np.sqrt(np.maximum(motion.pp[:, :2] - usual, 0))
-        np.minimum(margin, motion.pos[:, 2:] / 2, out=margin)
         xyxy = motion.xyxy()
+        margin: Float | None = None
+        if s.slack > 0:
+            usual = motion.pos[:, 2:3] * motion.pos[:, 3:4]
+            usual *= s.motion.position**2 + s.motion.measurement**2
+            margin = motion.pp[:, :2] - usual
+            np.maximum(margin, 0, out=margin)
+            np.sqrt(margin, out=margin)
+            margin *= s.slack
+            np.minimum(margin, motion.pos[:, 2:] / 2, out=margin)
         overlap = iou(xyxy, seen.xyxy, margin)
         if seen.grid.shape[1]:
             shaped = np.any(tracks.grid, axis=(1, 2))[:, None] & seen.grid.any((1, 2))
@@ -120,19 +125,19 @@ class OnlineAssociator(ABC):
         0 unless the shift stands out of what the objects do each on their own."""
         tracks = self._tracks
         still = np.zeros(2)
-        rows = np.flatnonzero((tracks.ids > 0) & (tracks.gap <= ticks + 1e-9))
-        columns = np.flatnonzero(seen.good)
+        rows = ((tracks.ids > 0) & (tracks.gap <= ticks + 1e-9)).nonzero()[0]
+        columns = seen.good.nonzero()[0]
         if min(len(rows), len(columns)) < _CROWD:
             return still
         pos = tracks.motion.pos[rows]
-        best, mutual = _mutual(overlap[np.ix_(rows, columns)])
+        best, mutual = _mutual(overlap.take(rows, 0).take(columns, 1))
         if np.count_nonzero(mutual) < 0.5 * min(len(rows), len(columns)):  # a jump: look further
             best, mutual = _mutual(iou(tracks.motion.xyxy()[rows], seen.xyxy[columns], 0.25 * pos[:, 2:]))
         if np.count_nonzero(mutual) < _CROWD:
             return still
         off = (seen.boxes[columns[best]] - pos)[mutual, :2]
-        shift = np.median(off, 0)
-        spread = 1.4826 * np.median(np.abs(off - shift), 0)
+        shift = _median(off)
+        spread = 1.4826 * _median(np.abs(off - shift))
         doubt = 1.2533 * spread / np.sqrt(len(off))  # deviation of a median
         return np.where(np.abs(shift) > 3 * doubt, shift, 0.0)
 
@@ -184,7 +189,8 @@ class OnlineAssociator(ABC):
         tracks.score[rows] = score
         tracks.ripe[rows] |= seen.births[columns]
         tracks.votes[rows, seen.classes[columns]] += score
-        tracks.angle[rows] = seen.angle[columns]
+        if seen.oriented is not None or deviation is not None:
+            tracks.angle[rows] = seen.angle[columns]
         tracks.human[rows] = deviation is not None
         if seen.grid.shape[1]:
             tracks.grid[rows] = seen.grid[columns]
@@ -206,12 +212,16 @@ class OnlineAssociator(ABC):
         tracks = self._tracks
         assert self._clock.frame is not None
         sure = tracks.ids[rows] > 0
-        fresh, fresh_columns = rows[~sure], columns[~sure]
-        self._wait(fresh, fresh_columns, seen)
-        late = self._confirm(fresh[tracks.ripe[fresh] & (tracks.hits[fresh] >= self._settings.confirm)])
-        rows, columns = rows[sure], columns[sure]
+        late, fresh = None, rows[~sure]
+        if len(fresh):
+            self._wait(fresh, columns[~sure], seen)
+            late = self._confirm(fresh[tracks.ripe[fresh] & (tracks.hits[fresh] >= self._settings.confirm)])
+        if len(fresh):
+            rows, columns = rows[sure], columns[sure]
+        order = tracks.ids[rows].argsort()
+        rows, columns = rows[order], columns[order]
         # The filtered box: half the jitter of the detector's. A turned one is given as found, its hull with it.
-        where = tracks.motion.keep(rows).xyxy() if seen.oriented is None else seen.xyxy[columns]
+        where = kalman.corners(tracks.motion.pos[rows]) if seen.oriented is None else seen.xyxy[columns]
         now = Tracks(
             np.full(len(rows), self._clock.frame, np.int64),
             tracks.ids[rows],
@@ -221,7 +231,7 @@ class OnlineAssociator(ABC):
             seen.rows[columns],
             None if seen.oriented is None else seen.oriented[columns],
         )
-        return Tracks.joined([late, now]) if len(late) else now.keep(np.argsort(now.ids))
+        return Tracks.joined([late, now]) if late is not None and len(late) else now
 
     def _wait(self, rows: Int, columns: Int, seen: Seen) -> None:
         tracks = self._tracks
@@ -263,10 +273,10 @@ class OnlineAssociator(ABC):
             boxes[:, 5:] if turned else None,
         ).ordered()
 
-    def _begin(self, seen: Seen, left: Bool) -> Tracks:
+    def _begin(self, seen: Seen, left: Bool) -> Tracks | None:
         """New tracks from good detections that belong to nobody and double nobody. One that is not good enough for a birth is
         given out, from there on, once a better one follows."""
-        columns = np.flatnonzero(left & seen.good)
+        columns = (left & seen.good).nonzero()[0]
         tracks = self._tracks
         if len(columns) and len(tracks):
             here = tracks.motion.xyxy()[tracks.gap == 0]
@@ -274,13 +284,13 @@ class OnlineAssociator(ABC):
         if len(columns) > 1:
             columns = self._without_doubles(columns, seen)
         if not len(columns):
-            return Tracks()
+            return None
         first = len(self._tracks)
         self._add(seen, columns)
         rows = np.arange(first, first + len(columns))
         self._take_new(rows, columns, seen)
         self._wait(rows, columns, seen)
-        return self._confirm(rows[self._tracks.ripe[rows]]) if self._settings.confirm == 1 else Tracks()
+        return self._confirm(rows[self._tracks.ripe[rows]]) if self._settings.confirm == 1 else None
 
     def _without_doubles(self, columns: Int, seen: Seen) -> Int:
         """The better one of two births in one place (a detector in two minds about the class)."""
@@ -309,12 +319,15 @@ class OnlineAssociator(ABC):
     def _give_up(self) -> None:
         """Forgets unsure tracks at their first miss, lost ones after their patience, and the younger of two in one place."""
         tracks = self._tracks
+        missed = tracks.gap > 0
+        if not missed.any():
+            return
         patience = self._settings.patience_s * TICKS_PER_S
-        going = np.where(tracks.ids > 0, tracks.gap > patience + 1e-9, tracks.gap > 0)
-        lost = (tracks.gap > 0) & (tracks.ids > 0) & ~going
+        sure = tracks.ids > 0
+        going = missed & ~(sure & (tracks.gap <= patience + 1e-9))
+        lost = missed & ~going
         if lost.any():
-            here = np.flatnonzero(tracks.gap == 0)
-            away = np.flatnonzero(lost)
+            here, away = (~missed).nonzero()[0], lost.nonzero()[0]
             xyxy = tracks.motion.xyxy()
             same = iou(xyxy[away], xyxy[here]) > self._settings.duplicate
             if same.any():
@@ -380,6 +393,13 @@ class OnlineAssociator(ABC):
     def _empty(self) -> Table:
         nothing = kalman.born(np.zeros((0, 4)), self._settings.motion)
         return Table.rows(nothing, self._settings.backfill)
+
+
+def _median(values: Float) -> Float:
+    """Of each column of a table with rows."""
+    ranked = np.sort(values, 0)
+    found: Float = (ranked[(len(ranked) - 1) // 2] + ranked[len(ranked) // 2]) / 2
+    return found
 
 
 def _mutual(near: Float) -> tuple[Int, Bool]:

@@ -17,20 +17,25 @@ def iou(a: Float, b: Float, margin: Float | None = None) -> Float:
     `a`: where it is not known where an object is, boxes beside each other count as overlapping, the nearer the more
     (buffered IoU, Yang et al. 2023, C-BIoU; here the buffer is the uncertainty instead of a constant).
     """
-    width = np.minimum(a[:, 2:3], b[:, 2]) - np.maximum(a[:, 0:1], b[:, 0])
-    height = np.minimum(a[:, 3:4], b[:, 3]) - np.maximum(a[:, 1:2], b[:, 1])
+    # x and y in one array, and in place: with few boxes what counts is how many operations there are
     size_a, size_b = a[:, 2:] - a[:, :2], b[:, 2:] - b[:, :2]
+    sides = np.minimum(a[:, None, 2:], b[:, 2:])
+    sides -= np.maximum(a[:, None, :2], b[:, :2])
     if margin is None:
         whole = (size_a[:, 0] * size_a[:, 1])[:, None] + size_b[:, 0] * size_b[:, 1]
     else:
         two = 2 * margin
-        width += two[:, :1]
-        height += two[:, 1:]
-        whole = ((size_a[:, 0] + two[:, 0]) * (size_a[:, 1] + two[:, 1]))[:, None]
-        whole = whole + (size_b[:, 0] + two[:, :1]) * (size_b[:, 1] + two[:, 1:])
-    shared = np.maximum(width, 0) * np.maximum(height, 0)
-    found: Float = shared / np.maximum(whole - shared, _EPS)
-    return found
+        sides += two[:, None]
+        size_a += two
+        grown = size_b + two[:, None]
+        whole = grown[..., 0] * grown[..., 1]
+        whole += (size_a[:, 0] * size_a[:, 1])[:, None]
+    np.maximum(sides, 0, out=sides)
+    shared: Float = sides[..., 0] * sides[..., 1]
+    whole -= shared
+    np.maximum(whole, _EPS, out=whole)
+    shared /= whole
+    return shared
 
 
 def same_height(a: Float, b: Float) -> Float:

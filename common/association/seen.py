@@ -58,11 +58,22 @@ class Seen:
 
 def prepare(detections: Detections, settings: Settings) -> Seen:
     """Those worth looking at."""
-    scores = detections.scores.astype(np.float64)
-    high, low, birth = settings.limits(detections.classes)
-    rows = np.flatnonzero(scores >= low)
+    scores, classes = detections.scores.astype(np.float64), detections.classes
+    low: Float | float
+    high: Float | float
+    birth: Float | float
+    if settings.per_class:
+        high, low, birth = settings.limits(classes)
+    else:
+        usual = settings.thresholds
+        high, low, birth = usual.high, usual.low, usual.birth
+    above = scores >= low
+    good, births = scores >= high, scores >= birth
+    rows = above.nonzero()[0]
     n = len(rows)
-    scores, xyxy = scores[rows], detections.xyxy[rows].astype(np.float64)
+    xyxy = detections.xyxy.astype(np.float64)
+    if n < len(scores):
+        scores, xyxy, classes, good, births = scores[rows], xyxy[rows], classes[rows], good[rows], births[rows]
     looks = np.zeros((n, 0), np.float32)
     if detections.embeddings is not None:
         looks = unit(detections.embeddings[rows])
@@ -79,9 +90,9 @@ def prepare(detections: Detections, settings: Settings) -> Seen:
         boxes,
         xyxy,
         scores,
-        detections.classes[rows],
-        scores >= high[rows],
-        scores >= birth[rows],
+        classes,
+        good,
+        births,
         looks,
         grid,
         angle,

@@ -57,7 +57,7 @@ def test_missing_weights_are_said_and_it_lives(served: Served, tmp_path: Path, m
     monkeypatch.setenv("VIDEO_TRACKING_WEIGHTS", str(tmp_path))
     settings = ServingSettings(tmp_path, Access(served.settings.address, served.bench.token))
     api = create_detector_app(CONFIG, Setup("fastestdet"), settings)
-    api.state.service.load()
+    api.state.service.model.load()
     from fastapi.testclient import TestClient
 
     client = TestClient(api)

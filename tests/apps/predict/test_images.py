@@ -25,8 +25,7 @@ from common.supervisely_io import image_labels, image_writer
 from common.supervisely_io.server import Server
 from common.video.contract import Image
 from tests.apps.auto_track.conftest import AppServer
-from tests.apps.detector.harness import BrightDetector
-from tests.apps.detector.harness import picture
+from tests.apps.detector.harness import BrightDetector, picture
 from tests.apps.predict.conftest import Predicting, make_service, wait_until
 from tests.apps.workbench.harness import Served
 from tests.common.prediction.toys import NumberedSource, ToyDetector

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from apps.predict import pictures
-from tests.apps.detector.harness import BrightDetector
-from tests.apps.detector.harness import picture
+from tests.apps.detector.harness import BrightDetector, picture
 from tests.apps.predict.conftest import Predicting, Project
 
 PATIENCE_MS = 60_000
