@@ -2,8 +2,8 @@
 
     python benchmarks/annotator.py [--frames 300] [--steps 200]
 
-Steps are keys held down (one frame each, as fast as pictures come), and jumps to places all over the clip; once with nothing
-else going on and once while four objects are tracked. Needs a Chromium; says so when there is none.
+Steps are keys held down (one frame each, as fast as pictures come), jumps to places all over the clip, and the playhead dragged
+along; steps once more while four objects are tracked. Needs a Chromium; says so when there is none.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import random
 import statistics
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 from playwright.sync_api import Page, sync_playwright
 
 ROOT = Path(__file__).parents[1]
@@ -32,6 +34,8 @@ from tests.apps.workbench.annotator.browser import (  # noqa: E402
 from tests.apps.workbench.harness import free_port  # noqa: E402
 
 SIZE = (1920, 1080)
+WINDOWS = ((1280, 720), (1920, 1080))
+"""Of the browser: the larger, the larger the pictures that are sent and drawn."""
 
 
 def main() -> int:
@@ -50,29 +54,40 @@ def main() -> int:
             video = bench.upload(clip)
             wait(lambda: any(a["autoTrack"] and a["ready"] for a in bench.own("GET", "annotator/apps")), "Auto Track")
             browser = playwright.chromium.launch(executable_path=path, headless=True, args=list(FLAGS))
-            page = browser.new_page(viewport={"width": 1280, "height": 720})
-            screen = Screen(page, bench)
-            screen.open(video)
-            print(f"{'1080p, ms from key to picture':34} {'median':>8} {'p95':>8} {'steps':>6}")
-            report("stepping", step(page, asked.steps))
-            report("jumping", jump(page, asked.frames, asked.steps // 4))
-            kind = bench.add_class(video, "thing")
-            x, y = square(0, *SIZE)
-            for n in range(4):
-                bench.add_box(video, kind, 0, x + n, y + n, x + 215, y + 215)
-            screen.open(video)
-            screen.until("annotator.T.apps.some((app) => app.autoTrack && app.ready)")
-            screen.press("t")
-            wait(lambda: len(bench.figures(video)) > 8, "tracking")
-            taken = step(page, asked.steps)
-            report(
-                "stepping while tracking runs" + ("" if page.evaluate("annotator.S.tracks.size") else " (it ended)"),
-                taken,
-            )
+            for window in WINDOWS:
+                page = browser.new_page(viewport={"width": window[0], "height": window[1]})
+                measure(page, bench, video, asked.frames, asked.steps)
+                page.close()
             browser.close()
         finally:
             bench.stop()
     return 0
+
+
+def measure(page: Page, bench: Bench, video: int, frames: int, steps: int) -> None:
+    screen = Screen(page, bench)
+    screen.open(video)
+    size = page.viewport_size
+    assert size is not None
+    title = f"1080p in a window of {size['width']} x {size['height']}"
+    print(f"{title:34} {'median':>8} {'p95':>8} {'steps':>6} {'CPU ms a step: workbench':>25} {'browser':>8}")
+    report("stepping", bench, lambda: step(page, steps))
+    report("jumping", bench, lambda: jump(page, frames, steps // 4))
+    report("dragging, ms between pictures", bench, lambda: drag(page))
+    kind = bench.add_class(video, "thing")
+    x, y = square(0, *SIZE)
+    ids = [bench.add_box(video, kind, 0, x + n, y + n, x + 215, y + 215) for n in range(4)]
+    screen.open(video)
+    screen.until("annotator.T.apps.some((app) => app.autoTrack && app.ready)")
+    before = len(bench.figures(video))
+    screen.press("t")
+    wait(lambda: len(bench.figures(video)) > before + 4, "tracking")
+    report("stepping while tracking runs", bench, lambda: step(page, steps))
+    if not page.evaluate("annotator.S.tracks.size"):
+        print("(it ended before the last step)")
+    screen.press("x")
+    screen.until("annotator.S.tracks.size === 0")
+    bench.apply(video, {"op": "remove_objects", "ids": ids})
 
 
 def step(page: Page, steps: int) -> list[float]:
@@ -110,10 +125,40 @@ def jump(page: Page, frames: int, jumps: int) -> list[float]:
     return list(page.evaluate(script, places))
 
 
-def report(what: str, taken: list[float]) -> None:
+def drag(page: Page, seconds: float = 4.0) -> list[float]:
+    """Back and forth along the timeline by three frames at every refresh; the time from each new picture to the next."""
+    script = """async (seconds) => {
+      const { view, S, goTo } = annotator, times = [], last = S.video.frames - 1, began = performance.now();
+      let frame = 0, by = 3, seen = view.shown;
+      while (performance.now() - began < seconds * 1000) {
+        await new Promise(requestAnimationFrame);
+        if (view.shown !== seen) { times.push(performance.now()); seen = view.shown; }
+        if (frame + by > last || frame + by < 0) by = -by;
+        goTo((frame += by));
+      }
+      return times.slice(1).map((time, n) => time - times[n]);
+    }"""
+    return list(page.evaluate(script, seconds))
+
+
+def report(what: str, bench: Bench, run: Callable[[], list[float]]) -> None:
+    before = spent(bench)
+    taken = run()
+    workbench, browser = (1000 * (b - a) / max(1, len(taken)) for a, b in zip(before, spent(bench), strict=True))
     ordered = sorted(taken)
     p95 = ordered[min(len(ordered) - 1, round(0.95 * len(ordered)))]
-    print(f"{what:34} {statistics.median(ordered):8.1f} {p95:8.1f} {len(ordered):6}", flush=True)
+    median = statistics.median(ordered)
+    print(f"{what:34} {median:8.1f} {p95:8.1f} {len(ordered):6} {workbench:25.1f} {browser:8.1f}", flush=True)
+
+
+def spent(bench: Bench) -> tuple[float, float]:
+    """CPU seconds of the workbench's own process and of the browser's, so far: these hardly depend on what else runs."""
+    browsers = [p for p in psutil.Process().children(recursive=True) if "chrom" in p.name()]
+    return cpu([psutil.Process(bench.pid)]), cpu(browsers)
+
+
+def cpu(processes: list[psutil.Process]) -> float:
+    return sum(p.cpu_times().user + p.cpu_times().system for p in processes)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,8 @@ def smaller(image: Image, width: int) -> Image:
         image = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
     if image.shape[1] <= width:
         return image
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    scaled: Image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    return scaled
 
 
 def encode(image: Image, format: Format) -> bytes:

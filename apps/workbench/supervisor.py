@@ -37,6 +37,8 @@ STOP_GRACE_S = 10.0
 CLOSING_GRACE_S = 3.0
 """When the workbench itself ends nobody is left to hear an app's last messages; what it finished is in its journal."""
 CHECK_TIMEOUT_S = 5.0
+NICER = 5
+"""How far apps stand behind the workbench where cores are scarce: tracking may take all of them, the page must not stall."""
 
 
 @dataclass
@@ -168,6 +170,7 @@ class Supervisor:
         url = f"http://127.0.0.1:{port}"
         process = await self._start_process(running.spec.command(port), running.spec.cwd, self._environment(running))
         running.process = process
+        _step_back(process.pid)
         logger = asyncio.create_task(self._write_log(running, process))
         try:
             started = await run_in_threadpool(_started_at, process.pid)
@@ -283,6 +286,11 @@ def _end_left_over(pid: int, started: float) -> None:
             os.killpg(pid, signal.SIGKILL)
     except (psutil.Error, ProcessLookupError, PermissionError):
         return
+
+
+def _step_back(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.setpriority(os.PRIO_PROCESS, pid, min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICER))
 
 
 async def _end(process: AppProcess, patience_s: float) -> None:

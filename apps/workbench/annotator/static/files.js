@@ -50,6 +50,7 @@ export function chooseVideo(open) {
         bar.hidden = true;
         said.textContent = error.message;
         said.className = "bad";
+        input.value = ""; // so that the same file can be chosen again
       }
     };
     input.addEventListener("change", () => send(input.files[0]));
@@ -108,6 +109,7 @@ export function importLabels() {
       } catch (error) {
         said.textContent = error instanceof Refused ? error.message : String(error);
         said.className = "bad";
+        input.value = "";
       }
     });
     return el("div", { class: "form" },

@@ -140,7 +140,7 @@ function paintNow() {
   context.translate(view.x, view.y);
   context.scale(view.scale, view.scale);
   context.imageSmoothingEnabled = view.scale < 3;
-  context.imageSmoothingQuality = "medium";
+  context.imageSmoothingQuality = "low"; // pictures come in about the size at which they are shown
   const { width, height } = S.video;
   if (view.bitmap) context.drawImage(view.bitmap, 0, 0, width, height);
   else {

@@ -110,6 +110,11 @@ class Bench:
                 child.kill()
 
     @property
+    def pid(self) -> int:
+        """Of the workbench; its apps are processes below it."""
+        return self._process.pid
+
+    @property
     def token(self) -> str:
         return (self.data / "token").read_text().strip()
 

@@ -16,18 +16,6 @@ def near(points: object, expected: object, reach: float = 1.6) -> bool:
     return len(flat) == len(wanted) and all(abs(a - b) <= reach for a, b in zip(flat, wanted, strict=True))
 
 
-def test_a_video_is_uploaded_and_opened(screen: Screen, clips: dict[str, Path]) -> None:
-    screen.page.goto(screen.bench.address)
-    screen.until(
-        "window.annotator?.S.video || document.querySelector('dialog[open]')"
-    )  # with no video yet it asks for one
-    if not screen.page.locator("dialog").count():
-        screen.button("Open or upload a video")
-    screen.page.get_by_label("Video file").set_input_files(clips["small"])
-    screen.until("annotator.S.video?.name.startsWith('small') && annotator.view.shown === 0")
-    assert screen.page.title().startswith("small")
-
-
 @pytest.mark.parametrize("which", ["small", "large"])
 def test_the_picture_is_that_of_the_frame(
     screen: Screen, bench: Bench, clips: dict[str, Path], which: str, request: pytest.FixtureRequest

@@ -1,13 +1,9 @@
-"""Labels out and in again, in every form; the Supervisely project opens with the SDK."""
+"""Labels out and in again, in every form. (That the SDK opens an exported project: `test_journey.py`.)"""
 
 from __future__ import annotations
 
 import json
-import zipfile
 from pathlib import Path
-
-import pytest
-import supervisely as sly
 
 from tests.apps.workbench.annotator.browser import Bench, Screen, wait
 
@@ -40,54 +36,40 @@ def bring(screen: Screen, path: Path) -> None:
     screen.page.get_by_label("Label file").set_input_files(path)
 
 
-@pytest.mark.parametrize("form", ["supervisely", "mot", "coco", "yolo"])
-def test_what_goes_out_comes_in(screen: Screen, bench: Bench, video: int, tmp_path: Path, form: str) -> None:
+def test_what_goes_out_comes_in(screen: Screen, bench: Bench, video: int, tmp_path: Path) -> None:
     fill(bench, video)
     screen.open(video)
-    path = export(screen, form, tmp_path)
     before = sorted((f["frame"], f["type"]) for f in bench.figures(video))
-    bring(screen, path)
-    wait(lambda: len(bench.figures(video)) == 2 * len(before), "the import")
-    fresh = sorted(bench.figures(video), key=lambda f: int(f["id"]))[len(before) :]
-    expected = before if form in ("supervisely", "coco") else [(frame, "rectangle") for frame, _ in before]
-    assert sorted((f["frame"], f["type"]) for f in fresh) == sorted(expected)
-    box = next(f for f in fresh if f["frame"] == 0)
-    assert box["geometry"]["points"]["exterior"] == [[50, 60], [99, 109]]
-    if form == "supervisely":
-        (guess,) = [f for f in fresh if not f["key"]]
-        assert guess["score"] == 0.4
-    screen.until(f"annotator.S.objects.size === {len(bench.objects(video))}")
-    screen.button("Undo")
-    wait(lambda: len(bench.figures(video)) == len(before), "taking the import back")
+    for form in ("supervisely", "mot", "coco", "yolo"):
+        bring(screen, export(screen, form, tmp_path))
+        wait(lambda: len(bench.figures(video)) == 2 * len(before), f"the import of {form}")
+        fresh = sorted(bench.figures(video), key=lambda f: int(f["id"]))[len(before) :]
+        expected = before if form in ("supervisely", "coco") else [(frame, "rectangle") for frame, _ in before]
+        assert sorted((f["frame"], f["type"]) for f in fresh) == sorted(expected), form
+        box = next(f for f in fresh if f["frame"] == 0)
+        assert box["geometry"]["points"]["exterior"] == [[50, 60], [99, 109]], form
+        if form == "supervisely":
+            (guess,) = [f for f in fresh if not f["key"]]
+            assert guess["score"] == 0.4
+        screen.until(f"annotator.S.objects.size === {len(bench.objects(video))}")
+        screen.button("Undo")
+        wait(lambda: len(bench.figures(video)) == len(before), f"taking the import of {form} back")
+        screen.until("annotator.S.objects.size === 2")
 
 
-def test_the_sdk_opens_the_exported_project(screen: Screen, bench: Bench, video: int, tmp_path: Path) -> None:
-    fill(bench, video)
+NO_LABELS = [
+    ("labels.txt", "this is no table", "no line of it is a MOT box"),
+    ("labels.json", "{", "damaged JSON"),
+    ("labels.json", json.dumps({"a": 1}), "neither a Supervisely video annotation nor COCO"),
+    ("other.json", json.dumps({"size": {"width": 1, "height": 1}, "objects": [], "frames": [], "framesCount": 1}), "this one is 320 x 240"),
+]  # fmt: skip
+
+
+def test_a_file_that_is_no_labels_says_so(screen: Screen, bench: Bench, video: int, tmp_path: Path) -> None:
     screen.open(video)
-    path = export(screen, "supervisely", tmp_path)
-    zipfile.ZipFile(path).extractall(tmp_path / "out")
-    project = sly.VideoProject(str(tmp_path / "out" / "project"), sly.OpenMode.READ)
-    ((dataset),) = project.datasets
-    ann = dataset.get_ann("small.mp4", project.meta, sly.KeyIdMap())
-    assert ann.frames_count == 48
-    assert [(f.index, len(f.figures)) for f in ann.frames] == [(0, 1), (3, 1), (5, 1)]
-    assert Path(dataset.get_item_path("small.mp4")).stat().st_size > 1000
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "why"),
-    [
-        ("labels.txt", "this is no table", "no line of it is a MOT box"),
-        ("labels.json", "{", "damaged JSON"),
-        ("labels.json", json.dumps({"a": 1}), "neither a Supervisely video annotation nor COCO"),
-        ("other.json", json.dumps({"size": {"width": 1, "height": 1}, "objects": [], "frames": [], "framesCount": 1}), "this one is 320 x 240"),
-    ],
-)  # fmt: skip
-def test_a_file_that_is_no_labels_says_so(
-    screen: Screen, bench: Bench, video: int, tmp_path: Path, name: str, content: str, why: str
-) -> None:
-    (tmp_path / name).write_text(content)
-    screen.open(video)
-    bring(screen, tmp_path / name)
-    wait(lambda: why in screen.page.get_by_role("dialog").inner_text(), "the reason")
+    screen.button("Import labels")
+    for name, content, why in NO_LABELS:  # the dialog stays open for another try
+        (tmp_path / name).write_text(content)
+        screen.page.get_by_label("Label file").set_input_files(tmp_path / name)
+        screen.page.get_by_role("dialog").filter(has_text=why).wait_for()
     assert bench.figures(video) == []

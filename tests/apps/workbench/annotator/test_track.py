@@ -22,22 +22,6 @@ def left(bench: Bench, video: int, frame: int) -> float:
     return float(bench.figures(video, frame, frame)[0]["geometry"]["points"]["exterior"][0][0])
 
 
-def test_track_to_the_end_watch_it_and_take_it_back(screen: Screen, tracking: Bench, video: int) -> None:
-    start(screen, tracking, video)
-    screen.page.get_by_role("button", name="Track", exact=True).click()
-    screen.until("annotator.S.tracks.size === 1")
-    assert screen.page.get_by_role("progressbar").count() == 1
-    screen.until("annotator.S.tracks.size === 0")
-    wait(lambda: frames(tracking, video) == list(range(48)), "the last figure")
-    for frame in (10, 40):
-        assert abs(left(tracking, video, frame) - square(frame, 320, 240)[0]) <= 3
-    screen.until("[...annotator.S.codes.values()][0].every((code) => code !== 0)")
-    screen.go_to(40)
-    assert screen.get("annotator.S.chunks.get(1).byFrame.get(40)[0].score") > 0.3
-    screen.page.get_by_role("status").get_by_role("button", name="Undo").click()
-    wait(lambda: frames(tracking, video) == [0], "the undoing")
-
-
 def test_a_tracked_range_is_accepted_or_removed_as_a_whole(screen: Screen, tracking: Bench, video: int) -> None:
     start(screen, tracking, video)
     x, y = square(30, 320, 240)

@@ -1,0 +1,97 @@
+"""Makes docs/screens: the annotator in its main states, on the demonstration clip as `make run` opens it.
+
+Usage: .venv/bin/python docs/screens.py    (needs a Chromium; takes about a minute on a quiet machine)
+"""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import requests
+from playwright.sync_api import Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tests.apps.workbench.annotator.browser import FLAGS, find_chromium, wait  # noqa: E402
+from tests.apps.workbench.harness import free_port  # noqa: E402
+
+FOLDER = Path(__file__).with_name("screens")
+SIZE = {"width": 1280, "height": 720}
+
+
+def main() -> None:
+    path = find_chromium()
+    assert path is not None, "no Chromium on this machine"
+    with tempfile.TemporaryDirectory() as data, sync_playwright() as playwright:
+        port = free_port()
+        address = f"http://127.0.0.1:{port}"
+        command = [sys.executable, "-m", "apps", "run", "--data", data, "--port", str(port), "--no-browser"]
+        suite = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            wait(lambda: answers(address), "the suite's start")
+            browser = playwright.chromium.launch(executable_path=path, headless=True, args=list(FLAGS))
+            page = browser.new_page(viewport=SIZE, color_scheme="dark")
+            page.goto(address)
+            walk(page)
+            browser.close()
+        finally:
+            suite.terminate()
+            suite.wait(60)
+
+
+def answers(address: str) -> bool:
+    try:
+        return requests.get(f"{address}/livez", timeout=5).ok
+    except requests.RequestException:
+        return False
+
+
+def walk(page: Page) -> None:
+    def until(expression: str) -> None:
+        wait(lambda: page.evaluate(f"Boolean({expression})"), expression)
+
+    def at(frame: int) -> None:
+        page.get_by_label("Frame", exact=True).first.fill(str(frame))
+        page.get_by_label("Frame", exact=True).first.press("Enter")
+        until(f"annotator.view.shown === {frame}")
+
+    until("window.annotator?.view.shown === 0 && annotator.T.apps.some((app) => app.autoTrack && app.ready)")
+    page.keyboard.press("t")
+    until("annotator.S.frame > 45")
+    shoot(page, "tracking")
+    until("annotator.S.tracks.size === 0")
+    page.get_by_role("status").get_by_role("button", name="Review").wait_for()
+    shoot(page, "tracked")
+    page.get_by_role("button", name="Close message").first.click()
+    for close in page.get_by_role("button", name="Close message").all():
+        close.click()
+    at(60)
+    page.get_by_role("option").nth(1).click()
+    shoot(page, "annotator")
+    dialog(page, "trackers", lambda: page.get_by_role("button", name="Choose trackers").click())
+    dialog(page, "keys", lambda: page.keyboard.press("?"))
+    page.get_by_role("button", name="Light or dark").click()
+    page.keyboard.press("Escape")
+    page.keyboard.press("n")
+    until("annotator.view.shown === annotator.S.frame && document.querySelector('.doubt.on')")
+    shoot(page, "annotator-review")
+
+
+def dialog(page: Page, name: str, ask: Callable[[], None]) -> None:
+    ask()
+    page.get_by_role("dialog").wait_for()
+    shoot(page, name)
+    page.keyboard.press("Escape")
+
+
+def shoot(page: Page, name: str) -> None:
+    page.mouse.move(700, 30)
+    page.wait_for_timeout(700)
+    page.screenshot(path=str(FOLDER / f"{name}.png"))
+
+
+if __name__ == "__main__":
+    main()
