@@ -23,8 +23,9 @@ def main(arguments: list[str] | None = None) -> int:
         # Loading the libraries takes a moment, and Ctrl-C may come in that moment too.
         from typer.exceptions import TyperException
 
-        from apps.cli.app import app
+        from apps.cli.app import app_for
 
+        app = app_for(sys.argv[1:] if arguments is None else arguments)
         code = int(app(arguments, standalone_mode=False, prog_name="python -m apps") or 0)
     except UserError as error:
         return _fail(str(error), 2)

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
-import signal
 import sys
 import threading
 import webbrowser
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from common.errors import UserError
+from apps.cli.demo_clip import Drawing
 from common.geometry.annotation import read_annotation, read_meta
 from common.video.reader import open_source
 
@@ -54,43 +51,6 @@ def run(
     settings = Settings(data.absolute(), port=port)
     serve(settings, specs, APPS, nursery=nursery, prepare=_importer(videos or (), drawing, browser))
     return 0
-
-
-class Drawing:
-    """The demonstration clip, drawn by a process of its own: it takes as long as everything else together."""
-
-    def __init__(self, folder: Path) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._answer, answer = context.Pipe(duplex=False)
-        self._process = context.Process(target=_draw, args=(folder, answer), daemon=True)  # ends with this one
-        self._process.start()
-        answer.close()
-
-    def wait(self, ending: threading.Event) -> Path | None:
-        """The clip; None when there is no time left for it. Raises what went wrong."""
-        while not self._answer.poll(0.1):
-            if ending.is_set():
-                self._process.kill()
-                return None
-        try:
-            drawn = self._answer.recv()
-        except EOFError as error:
-            raise RuntimeError("the process that draws the demonstration clip died") from error
-        self._process.join()
-        if isinstance(drawn, Exception):
-            raise drawn
-        clip: Path = drawn
-        return clip
-
-
-def _draw(folder: Path, answer: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches it too; who waits for it ends it
-    from apps.cli.demo import write_clip
-
-    try:
-        answer.send(write_clip(folder))
-    except UserError as error:
-        answer.send(error)
 
 
 def _importer(

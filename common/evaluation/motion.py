@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Floats = NDArray[np.floating]
 _TURN = 2 * np.pi
 
 
@@ -70,11 +71,16 @@ class Ripple:
 
     def undo(self, xy: Array, time: float) -> Array:
         """The exact inverse of `apply`."""
-        x = xy[..., 0] - self._wave(xy[..., 1], time, 2.1)
-        return np.stack([x, xy[..., 1] - self._wave(x, time, 0.4)], -1)
+        return np.stack(self.undone(xy[..., 0], xy[..., 1], time), -1)
 
-    def _wave(self, along: Array, time: float, phase: float) -> Array:
-        wave: Array = self.amplitude * np.sin(_TURN * (along / self.wavelength + time / self.period) + phase)
+    def undone(self, x: Floats, y: Floats, time: float) -> tuple[Floats, Floats]:
+        """`undo` for x and y apart, in their own precision."""
+        x = x - self._wave(y, time, 2.1)
+        return x, y - self._wave(x, time, 0.4)
+
+    def _wave(self, along: Floats, time: float, phase: float) -> Floats:
+        turns, start = _TURN / self.wavelength, _TURN * time / self.period + phase
+        wave: Floats = self.amplitude * np.sin(along * turns + start)
         return wave
 
 

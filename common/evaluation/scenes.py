@@ -150,11 +150,13 @@ class Scene:
             canvas = np.mean([canvas, *(self._expose(time, frame) for time in times[1:])], 0, np.float32)
         if self.blur > 0:
             canvas = cv2.GaussianBlur(canvas, (0, 0), self.blur)
-        canvas = canvas * np.float32(1 + self.light * np.sin(2 * np.pi * frame / self.light_period))
+        canvas *= np.float32(1 + self.light * np.sin(2 * np.pi * frame / self.light_period))
+        grain = np.zeros_like(canvas)
         if self.noise > 0:
             rng = np.random.default_rng((self.seed, 1, frame))
-            canvas = canvas + np.float32(self.noise) * rng.standard_normal(canvas.shape, np.float32)
-        picture: Image = np.clip(np.rint(canvas), 0, 255).astype(np.uint8)
+            rng.standard_normal(dtype=np.float32, out=grain)
+            grain *= np.float32(self.noise)
+        picture: Image = cv2.add(canvas, grain, dtype=cv2.CV_8U)  # rounded, and kept within 0..255
         return picture
 
     def truth(self, frame: int) -> FrameTruth:
@@ -239,7 +241,9 @@ class Scene:
             if layer is None:
                 continue
             (rows, columns), colour, alpha = layer
-            canvas[rows, columns] = canvas[rows, columns] * (1 - alpha[..., None]) + colour
+            part = canvas[rows, columns]
+            part *= 1 - alpha[..., None]
+            part += colour
         return canvas
 
     def _layer(self, number: int, time: float, camera: Array) -> tuple[tuple[slice, slice], Layer, Layer] | None:
@@ -253,17 +257,19 @@ class Scene:
             return None
         to_rest = np.linalg.inv(camera @ thing.motion.matrix(time)) @ _fine_to_pixel(int(low[0]), int(low[1]))
         columns, rows = (high - low) * _FINE
-        x, y = np.arange(columns, dtype=np.float64), np.arange(rows, dtype=np.float64)
-        grid = np.stack(np.broadcast_arrays(x[None, :], y[:, None]), -1)
-        rest = grid @ to_rest[:2, :2].T + to_rest[:2, 2]
+        along, down = np.arange(columns, dtype=np.float64), np.arange(rows, dtype=np.float64)[:, None]
+        # Single precision from here on: what follows is rounded to 1/32 of a texel.
+        x, y = ((a * along + (b * down + c)).astype(np.float32) for a, b, c in to_rest[:2])
         if thing.ripple is not None:
-            rest = thing.ripple.undo(rest, time)
-        texels = (rest * _FINE + (np.array(inside.shape[::-1]) - 1) / 2).astype(np.float32)
-        alpha = cv2.remap(inside, texels, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-        tint = cv2.remap(colour, texels, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            x, y = thing.ripple.undone(x, y, time)
+        tall, wide = inside.shape
+        whole, part = cv2.convertMaps(x * _FINE + (wide - 1) / 2, y * _FINE + (tall - 1) / 2, cv2.CV_16SC2)
+        alpha = cv2.remap(inside, whole, part, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        tint = cv2.remap(colour, whole, part, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         alpha = alpha * np.float32(thing.opacity)
         window = (slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0])))
-        return window, _shrink(tint * alpha[..., None]), _shrink(alpha)
+        tint *= alpha[..., None]
+        return window, _shrink(tint), _shrink(alpha)
 
     # -- truth -------------------------------------------------------------------------------------------------------
 
