@@ -24,12 +24,23 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--app", type=Path, action="append", default=[], help="folder of an app to start with it (repeatable)"
     )
+    parser.add_argument(
+        "--link-host",
+        action="append",
+        default=[],
+        metavar="HOST:PORT",
+        help="images may be added by link from here, too, though it is no public machine; may be repeated",
+    )
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs addresses, and session tokens are in some
     try:
         specs = [read_spec(folder, Path.cwd()) for folder in given.app]
-        run(Settings(given.data, given.host, given.port), specs, [spec.name for spec in specs])
+        run(
+            Settings(given.data, given.host, given.port, link_hosts=frozenset(given.link_host)),
+            specs,
+            [spec.name for spec in specs],
+        )
     except UserError as error:
         sys.stderr.write(f"Error: {error}\n")
         return 2

@@ -16,6 +16,7 @@ from apps.workbench.api.bodies import SUCCESS, Body, ById, Ident, Idents, JsonOb
 from apps.workbench.api.media_upload import take_files
 from apps.workbench.api.sending import send_blob
 from apps.workbench.bench import Bench, Workbench
+from apps.workbench.links import keep_links
 from apps.workbench.pictures import probe_picture
 from apps.workbench.store import image_tags, images, listing, videos
 from apps.workbench.store.errors import Refused
@@ -33,6 +34,7 @@ _VIDEOS = 1_000_000
 class NewImage(Body):
     title: Annotated[str, Field(validation_alias=AliasChoices("title", "name"))]
     hash: str | None = None
+    link: Annotated[str | None, Field(max_length=4000)] = None
     image_id: Annotated[Ident | None, Field(validation_alias=AliasChoices("imageId", "id"))] = None
     meta: JsonObject | None = None
 
@@ -114,8 +116,16 @@ def _told(blob: Blob) -> dict[str, Any]:
 
 @router.post("/images.bulk.add")
 def add(body: NewImages, bench: Bench) -> list[dict[str, Any]]:
+    """By hash, by id of an image to copy, or by link, which is fetched now."""
+    items = [image.model_dump(by_alias=True) for image in body.images]
+    linked = [item for item in items if item["link"] and not item["hash"] and item["imageId"] is None]
+    if linked:
+        with bench.database.read() as session:
+            get_dataset(session, body.dataset_id)
+        kept = keep_links(bench, [item["link"] for item in linked])
+        for item in linked:
+            item["hash"] = kept[item["link"]]
     with bench.database.write() as session:
-        items = [image.model_dump(by_alias=True) for image in body.images]
         return images.images_json(session, images.add_images(session, body.dataset_id, items))
 
 

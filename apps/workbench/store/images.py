@@ -58,7 +58,8 @@ def picture_of(blob: Blob) -> dict[str, Any]:
 
 
 def add_images(session: Session, dataset_id: int, items: Sequence[Mapping[str, Any]]) -> list[Image]:
-    """items: {"title", "hash" or "imageId" of an image to copy, "meta"?}; all or none. Rows in the order of items.
+    """items: {"title", "hash" or "imageId" of an image to copy, "link" that the file came from?, "meta"?}; all or none. Rows
+    in the order of items.
 
     Raises `NameTaken`, `Refused`.
     """
@@ -78,7 +79,7 @@ def add_images(session: Session, dataset_id: int, items: Sequence[Mapping[str, A
         source = None if item.get("imageId") is None else get_image(session, item["imageId"])
         hash = item.get("hash") or (None if source is None else source.hash)
         if hash is None:
-            raise Refused(f"Image {name!r} comes with neither hash nor imageId; images by link are not supported here.")
+            raise Refused(f"Image {name!r} comes with neither hash nor imageId nor link.")
         picture = picture_of(get_blob(session, hash))
         rows.append(
             Image(
@@ -95,6 +96,7 @@ def add_images(session: Session, dataset_id: int, items: Sequence[Mapping[str, A
                 custom_data={},
                 created_at=moment,
                 updated_at=moment,
+                link=item.get("link") or (None if source is None else source.link),
             )
         )
     session.add_all(rows)
@@ -220,7 +222,7 @@ def images_json(session: Session, images: Sequence[Image]) -> list[dict[str, Any
             "name": image.name,
             "title": image.name,
             "description": image.description,
-            "link": None,
+            "link": image.link,
             "hash": image.hash,
             "mime": image.mime,
             "size": sizes[image.hash],

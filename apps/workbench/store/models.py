@@ -80,7 +80,7 @@ class Video(Base):
 
 
 class Image(Base):
-    """`width`, `height`: upright pixels. `meta`: what people keep with it."""
+    """`width`, `height`: upright pixels. `meta`: what people keep with it. `link`: the address that the file came from."""
 
     __tablename__ = "images"
     __table_args__ = (UniqueConstraint("dataset_id", "name"), AUTO)
@@ -97,6 +97,7 @@ class Image(Base):
     custom_data: Mapped[dict[str, Any]]
     created_at: Mapped[str]
     updated_at: Mapped[str]
+    link: Mapped[str | None]
 
 
 class Label(Base):
