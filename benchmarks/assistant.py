@@ -6,7 +6,7 @@ frames that nobody labelled (F1 at IoU 0.5). `best` is the best single candidate
 also labels the whole clip, through the command line's own path: HOTA, new objects found within five frames, identities.
 
     python benchmarks/assistant.py [--seeds 2] [--labelled 1 3] [--real] [--budget 120]
-    python benchmarks/assistant.py --memory        peak memory at 500 and 5,000 frames
+    python benchmarks/assistant.py --labelled 1 3 10 --selection        the choice alone, in a quarter of the time
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -157,17 +156,17 @@ def synthetic(seed: int, folder: Path) -> Clip:
     return Clip(scene.name, Rendered(scene, folder / scene.name).source, ("alpha", "beta"), truth, keys)
 
 
-def real() -> list[Clip]:
-    """MOTChallenge sequences whose pictures are there; boxes of people, 100 frames at most."""
+def real(most: int = 100, only: Sequence[str] | None = None) -> list[Clip]:
+    """MOTChallenge sequences whose pictures are there; boxes of people. most: frames. only: names."""
     found = []
     for folder in sorted((DATA / "mot" / "MOT15").glob("*")) if DATA.exists() else []:
         pictures = [*folder.glob("*.mp4"), folder / "img1"]
         path = next((p for p in pictures if p.exists()), None)
-        if path is None:
+        if path is None or (only and folder.name not in only):
             continue
         rows = read_mot(folder / "gt" / "gt.txt")
         source = open_source(path)
-        frames = min(source.info.frames, 100)
+        frames = min(source.info.frames, most)
         truth, keys = [], []
         for frame in range(frames):
             mine = np.flatnonzero((rows.frame == frame + 1) & (rows.flag != 0))
@@ -271,7 +270,7 @@ def _entered(clip: Clip, rows: Sequence[tuple[int, str, np.ndarray]]) -> tuple[i
     return len(new), soon
 
 
-def measure(clip: Clip, labelled: int, budget_s: float, step: int) -> dict[str, float | str]:
+def measure(clip: Clip, labelled: int, budget_s: float, step: int, selection: bool = False) -> dict[str, float | str]:
     frames = [0] if labelled == 1 else np.linspace(0, len(clip.truth) - 1, labelled).round().astype(int).tolist()
     support = clip.support(frames)
     began = time.process_time()
@@ -310,7 +309,7 @@ def measure(clip: Clip, labelled: int, budget_s: float, step: int) -> dict[str, 
         c.name == "motion" for c in choice.candidates
     ) else values.get("motion", 0.0)  # fmt: skip
     began = time.process_time()
-    whole = hota(clip, label_clip(clip, plan, support))
+    whole = {} if selection else hota(clip, label_clip(clip, plan, support))
     run_s = time.process_time() - began
     best = max(values, key=lambda name: values[name])
     return {
@@ -318,41 +317,6 @@ def measure(clip: Clip, labelled: int, budget_s: float, step: int) -> dict[str, 
         "best F1": values[best], "share": selected / max(values[best], 1e-9), **whole, "every": plan.every,
         "select s": select_s, "ms/frame": 1000 * run_s / len(clip.truth), "each": json.dumps({k: round(v, 3) for k, v in values.items()}),
     }  # fmt: skip
-
-
-def memory(lengths: Sequence[int]) -> None:
-    """Peak memory of `label` in processes of their own, on a clip that is played to and fro."""
-    from itertools import cycle, islice
-
-    from common.evaluation.scenes import random_scene
-    from common.geometry.annotation import AnnotationWriter, Figure
-    from common.geometry.meta import ObjectClass, ProjectMeta
-    from common.video.writer import VideoWriter
-
-    scene = random_scene(31, 60, 192, 144, 2, size=0.3)
-    images = list(scene.source().stream(0, scene.frames))
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        drawn = [o for o in scene.truth(0).objects if o.box is not None]
-        meta = ProjectMeta.of([ObjectClass.of("thing", drawn[0].box)])
-        meta.write(folder / "meta.json")
-        with AnnotationWriter(folder / "labels.json", scene.width, scene.height, meta) as writer:
-            for o in drawn:
-                writer.add_object(o.key, "thing")
-            writer.write(0, [Figure(o.key, o.box) for o in drawn])
-        peaks = []
-        for length in lengths:
-            video = folder / f"{length}.mp4"
-            with VideoWriter(video, scene.width, scene.height, 25.0) as movie:
-                for image in islice(cycle([*images, *images[-2:0:-1]]), length):
-                    movie.write(image)
-            call = ["label", video, "--examples", folder / "labels.json", "--out", folder / f"out-{length}"]
-            code = "import sys; from apps.__main__ import main; code = main(sys.argv[1:]); import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
-            args = [*map(str, call), "--candidate", "exemplar", "--no-overlay", "--quiet", "--every", "2"]
-            done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, check=True)
-            peaks.append(int(done.stdout.split()[-1]) / 1024)
-            print(f"{length:6} frames: peak {peaks[-1]:7.1f} MiB", flush=True)
-        print(f"longest over shortest: {100 * (peaks[-1] / peaks[0] - 1):+.1f} %")
 
 
 def main() -> None:
@@ -363,22 +327,21 @@ def main() -> None:
     parser.add_argument("--real", action="store_true")
     parser.add_argument("--step", type=int, default=8, help="every so-manieth frame is a test picture")
     parser.add_argument("--budget", type=float, default=120.0)
-    parser.add_argument("--memory", type=int, nargs="*", default=None, metavar="FRAMES")
+    parser.add_argument("--clips", nargs="*", help="of the real clips only these")
+    parser.add_argument("--frames", type=int, default=100, help="of a real clip at most")
+    parser.add_argument("--selection", action="store_true", help="choose only, label no whole clip")
     chosen = parser.parse_args()
-    if chosen.memory is not None:
-        memory(chosen.memory or [500, 5000])
-        return
     with tempfile.TemporaryDirectory() as name:
         clips = [synthetic(chosen.first + n, Path(name)) for n in range(chosen.seeds)]
-        clips += real() if chosen.real else []
+        clips += real(chosen.frames, chosen.clips) if chosen.real else []
         rows = []
         for clip in clips:
             for labelled in chosen.labelled:
-                row = measure(clip, labelled, chosen.budget, chosen.step)
+                row = measure(clip, labelled, chosen.budget, chosen.step, chosen.selection)
                 rows.append(row)
                 shown = {k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}
                 print(json.dumps(shown), flush=True)
-    for key in ("F1", "share", "HOTA"):
+    for key in ("F1", "share") if chosen.selection else ("F1", "share", "HOTA"):
         print(f"mean {key}: {np.mean([row[key] for row in rows]):.3f}")
     print(f"peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
 

@@ -23,6 +23,7 @@ from common.cluster import NAMES, make_executor
 from common.errors import EngineUnavailable, PromptInvalid, UserError
 from common.geometry.annotation import Annotation, find_meta, read_annotation, read_meta
 from common.geometry.meta import ProjectMeta
+from common.labeling import areas
 from common.labeling.candidates import Candidate, available
 from common.labeling.plan import Plan, make_plan
 from common.labeling.scoring import Score
@@ -87,6 +88,12 @@ def label(
         bool | None,
         typer.Option("--masks/--boxes", help="What is drawn; default: as the examples.", show_default=False),
     ] = None,
+    segmenter: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help=f"Who draws masks: {', '.join(areas.NAMES)}; default: the best that is here."
+        ),
+    ] = None,
     still: Annotated[bool, typer.Option("--still", help="The pictures are no video: nothing is tracked.")] = False,
     tracker: Annotated[str, typer.Option(help=" or ".join(associators.names()))] = associators.names()[0],
     no_repair: Annotated[bool, typer.Option("--no-repair", help="Leave out the repair after the run.")] = False,
@@ -121,6 +128,7 @@ def label(
         _prepare(out)
         wanted = _candidates(material.support, candidate, still)
         shape = {"every": every, "masks": masks, "still": still, "tracker": tracker, "repair": not no_repair}
+        shape["segmenter"] = None if segmenter is None else areas.known(segmenter)
         mark = material.mark([[one.to_json() for one in wanted], shape, budget])
         with Reporter(quiet) as reporter, _interruptible() as stop, _spread(executor, workers) as spread:
             if len(jobs) > 1 and (out / "summary.json").exists() and all(_told(job, mark) for job in jobs):

@@ -22,6 +22,8 @@ Given = dict[int, tuple[Labelled, ...]]
 """By frame; keys of the labels are ids of objects."""
 
 _AT_ONCE = 500
+_CORRECTED = 12
+"""Frames with corrections that are learned from and measured on, at most."""
 
 
 def drawn(server: Server, video: VideoRecord) -> Drawn:
@@ -75,7 +77,8 @@ def support_set(
     text: Mapping[str, Sequence[str]] | None = None,
     classes: tuple[str, ...] | None = None,
 ) -> SupportSet:
-    """chosen: frames on which everything is labelled, rising. classes: only these, in this order; None = all.
+    """chosen: frames on which everything is labelled, rising; on others people corrected some. classes: only these, in this
+    order; None = all.
     Raises `PromptInvalid` when nothing is labelled, a frame does not exist, or words are given for a class that is not."""
     if chosen and chosen[-1] >= source.info.frames:
         raise PromptInvalid(f"There is no frame {chosen[-1]}: the video has {source.info.frames}, numbered from 0.")
@@ -84,14 +87,19 @@ def support_set(
     unknown = [name for name in text or () if name not in names]
     if unknown:
         raise PromptInvalid(f"Words are given for {unknown[0]}, but only {', '.join(names)} are labelled.")
+    corrected = [frame for frame in sorted(given) if frame not in shown and frame < source.info.frames]
+    if len(corrected) > _CORRECTED:  # evenly
+        corrected = [corrected[place * len(corrected) // _CORRECTED] for place in range(_CORRECTED)]
+    everything = {**shown, **{frame: given[frame] for frame in corrected}}
     examples = tuple(
         Example(
             lambda frame=frame: source.read(frame),  # type: ignore[misc]
             tuple(label for label in own if label.class_name in names),
             frame,
             source,
+            frame not in shown,
         )
-        for frame, own in shown.items()
+        for frame, own in everything.items()
     )
     return SupportSet(examples, names, {name: tuple(words) for name, words in (text or {}).items()})
 
@@ -100,13 +108,15 @@ def told(support: SupportSet) -> dict[str, Any]:
     """For people: what the set holds."""
     seen: dict[str, set[str]] = {name: set() for name in support.classes}
     drawn_on = dict.fromkeys(support.classes, 0)
-    for example in support.examples:
+    complete = [example for example in support.examples if not example.partial]
+    for example in complete:
         for label in example.labels:
             seen[label.class_name].add(label.key)
             drawn_on[label.class_name] += 1
     return {
         "classes": [{"name": n, "objects": len(seen[n]), "labels": drawn_on[n]} for n in support.classes],
-        "frames": [{"frame": example.frame, "labels": len(example.labels)} for example in support.examples],
-        "labels": support.count,
+        "frames": [{"frame": example.frame, "labels": len(example.labels)} for example in complete],
+        "labels": sum(len(example.labels) for example in complete),
+        "corrected": len(support.examples) - len(complete),
         "masks": support.outlined,
     }

@@ -59,11 +59,15 @@ def _add_own(app: FastAPI) -> None:
         ident = await run_in_threadpool(service.select, call)
         return {"job_id": ident, "status": (await run_in_threadpool(service.found, ident)).status}
 
+    @app.post("/mend")
+    async def mend(call: Call, service: Own) -> dict[str, Any]:
+        ident = await run_in_threadpool(service.mend, call)
+        return {"job_id": ident, "status": (await run_in_threadpool(service.found, ident)).status}
+
     @app.post("/choices")
     async def choices(call: Call, service: Own) -> list[dict[str, Any]]:
-        """Projects of videos; with `project_id` its videos."""
-        found = await run_in_threadpool(service.choices, call)
-        return [one for one in found if one.get("type", "videos") == "videos"]
+        """Projects of videos and of images; with `project_id` its videos, or its datasets of images."""
+        return await run_in_threadpool(service.choices, call)
 
     @app.get("/", response_class=HTMLResponse)
     async def page() -> str:

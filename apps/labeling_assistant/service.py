@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from apps.labeling_assistant.corrections import mend_video
 from apps.labeling_assistant.earlier import Earlier
-from apps.labeling_assistant.examples import complete, drawn, labels, support_set, told
-from apps.labeling_assistant.schema import Examples, Labeling, Selection
+from apps.labeling_assistant.examples import Drawn, complete, drawn, labels, support_set, told
+from apps.labeling_assistant.pictures import drawn_on_images, label_portion, support_of_images
+from apps.labeling_assistant.schema import Examples, Labeling, Mending, Selection
 from apps.labeling_assistant.worker import Examined, Told, label_one
+from apps.predict.chosen import chosen_images
+from apps.predict.schema import Input
 from apps.predict.service import Service
 from common.errors import EngineUnavailable, Interrupted, UserError
 from common.labeling.candidates import Candidate, available
@@ -27,9 +32,10 @@ from common.supervisely_io.cache import VideoCache
 from common.supervisely_io.records import VideoRecord
 from common.supervisely_io.server import Server
 from common.supervisely_io.videos import video
-from common.video.contract import FrameSource
+from common.trackers import registry as trackers
 
 _PLAN, _EXAMPLES, _CHOICE = "plan", "examples.json", "choice"
+_JOBS = 1000
 
 
 class Assistant(Service):
@@ -56,12 +62,13 @@ class Assistant(Service):
         """What the support set would hold, and who could be tried on it. Raises `UserError`, ValidationError."""
         server = self.server(self.caller(call))
         wishes = Examples.model_validate(call.state)
-        record = video(server, wishes.video_id)
-        kept = drawn(server, record)
-        with self._videos.open(server, record) as source:
-            made = support_set(labels(kept, record), source, complete(kept, wishes.frames), wishes.text)
-            everyone = [{"name": one.name, "title": one.title} for one in available(made)]
-        return {"video_id": record.id, "name": record.name, **told(made), "candidates": everyone}
+        place = _place(server, wishes)
+        kept = _drawn(server, wishes)
+        with self._support(server, wishes, kept, wishes.text) as made:
+            known = available(made, video=wishes.project_id is None)
+            everyone = [{"name": one.name, "title": one.title} for one in known]
+            about = {"project_id": wishes.project_id} if wishes.video_id is None else {"video_id": wishes.video_id}
+            return {**about, "name": place[1], **told(made), "candidates": everyone}
 
     def select(self, call: Envelope) -> str:
         """Queues a selection; its id."""
@@ -69,6 +76,12 @@ class Assistant(Service):
         self.server(caller).call("users.me")
         wishes = Selection.model_validate(call.state)
         return self._queued(wishes, caller)
+
+    def mend(self, call: Envelope) -> str:
+        """Queues the tracking again of what depends on corrections; its id."""
+        caller = self.caller(call)
+        self.server(caller).call("users.me")
+        return self._queued(Mending.model_validate(call.state), caller)
 
     def run(self, call: Envelope) -> str:
         """Queues a labeling, or takes up a stopped job (`job_id`); its id. With `selection` the examples are those of that job,
@@ -80,14 +93,15 @@ class Assistant(Service):
         state = dict(call.state)
         if state.get("selection") is not None:
             kept = self._selection(str(state["selection"]), caller)
-            state = {**{name: kept[name] for name in Examples.model_fields}, **state}
+            state = {**{name: kept.get(name) for name in Examples.model_fields if kept.get(name)}, **state}
         return self._queued(Labeling.model_validate(state), caller)
 
     def status(self, ident: str) -> dict[str, Any]:
         job = self.found(ident)
         now = super().status(ident)
         rows = [{key: value for key, value in row.items() if key != _CHOICE} for row in now["videos"]]
-        return {**now, "kind": job.parameters["kind"], "project_id": None, "videos": rows} | (
+        of = "images" if job.parameters.get("project_id") else "videos"
+        return {**now, "kind": job.parameters["kind"], "of": of, "project_id": None, "videos": rows} | (
             {"selection": job.parameters["selection"]} if job.parameters.get("selection") else {}
         )
 
@@ -107,7 +121,7 @@ class Assistant(Service):
         ]
         return {**found, "review": sorted(queue, key=lambda item: -float(item["gain"]))}
 
-    def _queued(self, wishes: Selection | Labeling, caller: Caller) -> str:
+    def _queued(self, wishes: Selection | Labeling | Mending, caller: Caller) -> str:
         made = self.store.create(wishes.model_dump(mode="json"), caller.address)
         self._enqueue(made, caller)
         return made
@@ -130,6 +144,8 @@ class Assistant(Service):
             with Server(caller.address, caller.token, stop=stop) as server:
                 if job.parameters["kind"] == "select":
                     self._select(ident, Selection.model_validate(job.parameters), server, stop)
+                elif job.parameters["kind"] == "mend":
+                    self._mend(ident, Mending.model_validate(job.parameters), server, stop)
                 else:
                     self._label(ident, Labeling.model_validate(job.parameters), server, stop)
         except Interrupted:
@@ -138,27 +154,51 @@ class Assistant(Service):
         self._conclude(ident, stop)
 
     def _select(self, ident: str, wishes: Selection, server: Server, stop: threading.Event) -> None:
+        place = _place(server, wishes)
+        self.store.add_videos(ident, [place])
+        kept = _drawn(server, wishes)
+        with self._support(server, wishes, kept, wishes.text) as support:
+            choice = self._try(ident, place[0], support, wishes, stop)
+        if stop.is_set():
+            self._set(ident, place[0], "stopped")
+            return
+        about = {**_table(choice), **self._changed(wishes, choice), "support": told(support)}
+        self.store.set_video(ident, place[0], status="done", told={**about, _CHOICE: choice.to_json()})
+
+    def _mend(self, ident: str, wishes: Mending, server: Server, stop: threading.Event) -> None:
         record = video(server, wishes.video_id)
         self.store.add_videos(ident, [(record.id, record.name, record.frames)])
-        kept = drawn(server, record)
+        self.store.set_video(ident, record.id, status="working", target=record.id)
+
+        def report(done: int, whole: int) -> None:
+            self.store.set_video(ident, record.id, done=done, whole=whole)
+
         with self._videos.open(server, record) as source:
-            support = support_set(labels(kept, record), source, complete(kept, wishes.frames), wishes.text)
-            choice = self._try(ident, record.id, support, wishes, stop)
-        if stop.is_set():
+            tracks = Earlier(self.store, ident, record.id).tracks
+            done = mend_video(server, record, source, tracks, trackers.make(wishes.tracker), stop, report)
+        if done is None:
             self._set(ident, record.id, "stopped")
-            return
-        self.store.set_video(
-            ident,
-            record.id,
-            status="done",
-            told={**_table(choice), "support": told(support), _CHOICE: choice.to_json()},
-        )
+        else:
+            self.store.set_video(ident, record.id, status="done", told=done)
+
+    def _changed(self, wishes: Selection | Labeling, choice: Choice) -> Told:
+        """What the newest labeling from the same examples was done with, where corrections have changed the ranking."""
+        place = wishes.video_id or wishes.project_id
+        for job in self.store.jobs(_JOBS):
+            plain = job.parameters
+            if plain.get("kind") == "run" and place in (plain.get("video_id"), plain.get("project_id")):
+                if job.status != "finished":
+                    continue
+                before = next((row.told.get("chosen") for row in self.store.videos(job.id)), None)
+                return {"before": before} if before not in (None, choice.names) else {}
+        return {}
 
     def _try(
         self, ident: str, row: int, support: SupportSet, wishes: Selection | Labeling, stop: threading.Event
     ) -> Choice:
         """Tells each score under that video of the job as soon as it is known."""
-        wanted = _candidates(support, wishes.candidates)
+        of_video = wishes.project_id is None
+        wanted = _candidates(support, wishes.candidates, of_video)
         rows: list[Score] = []
 
         def scored(score: Score) -> None:
@@ -168,26 +208,40 @@ class Assistant(Service):
             )
 
         self.store.set_video(ident, row, status="working", done=0, whole=len(wanted) + 1)
-        return select(support, wanted, budget_s=wishes.budget_s, stop=stop, on_score=scored)
+        return select(support, wanted, budget_s=wishes.budget_s, near=of_video, stop=stop, on_score=scored)
 
     def _label(self, ident: str, wishes: Labeling, server: Server, stop: threading.Event) -> None:
         place = self.folder / "jobs" / ident
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
-        chosen = [video(server, one) for one in wishes.video_ids or [wishes.video_id]]
-        self.store.add_videos(ident, [(one.id, one.name, one.frames) for one in chosen])
-        examples, plan = self._plan(ident, wishes, chosen[0].id, server, place, stop)
+        of_images = wishes.project_id is not None
+        if of_images:
+            first = self._portions(ident, wishes, server, place)
+        else:
+            chosen = [video(server, one) for one in wishes.video_ids or [wishes.video_id] if one is not None]
+            self.store.add_videos(ident, [(one.id, one.name, one.frames) for one in chosen])
+            first = chosen[0].id
+        examples, plan = self._plan(ident, wishes, first, server, place, stop)
         if plan is None:
             return
         about: Told = {"chosen": plan.choice.names, "every": plan.every}
         tried: Told = {} if wishes.selection is not None and not wishes.candidates else _table(plan.choice)
+        tried |= self._changed(wishes, plan.choice)
+        portions = self.store.portions(ident)
         for row in self.store.videos(ident):
             if row.status == "done" or stop.is_set():
                 continue
             try:
                 self.store.set_video(ident, row.video, status="working", target=row.video, message="", done=0)
-                done = self._one(ident, video(server, row.video), plan, examples, place, server, stop, about)
+                if of_images:
+                    assert wishes.project_id is not None
+                    report = self._reporter(ident, row.video, about)
+                    done = label_portion(
+                        server, wishes.project_id, portions[row.video], plan, self.folder, stop, report
+                    )  # fmt: skip
+                else:
+                    done = self._one(ident, video(server, row.video), plan, examples, place, server, stop, about)
                 if done is not None:
-                    done |= {**about, **(tried if row.video == chosen[0].id else {})}
+                    done |= {**about, **(tried if row.video == first else {})}
             except Interrupted:
                 done = None
             except UserError as error:
@@ -220,45 +274,100 @@ class Assistant(Service):
         self, ident: str, wishes: Labeling, row: int, server: Server, place: Path, stop: threading.Event
     ) -> tuple[Examined, Plan | None]:
         """The examples as they were when the job began, and what was planned then; None when it was stopped before."""
-        kept = place / _EXAMPLES
-        record = video(server, wishes.video_id)
-        if not kept.exists():
-            _write(kept, json.dumps(drawn(server, record)).encode())
-        rows = json.loads(kept.read_text())
-        examples = Examined(record.id, rows, complete(rows, wishes.frames))
+        rows = _begun(place, server, wishes)
+        examples = Examined(wishes.video_id or 0, rows, complete(rows, wishes.complete))
         if (place / _PLAN).exists():
             return examples, Plan.load((place / _PLAN).read_bytes())
-        with self._videos.open(server, record) as source:
-            choice = self._choice(ident, wishes, row, examples, record, source, stop)
-            if stop.is_set():
-                return examples, None
-            support = support_set(labels(examples.drawn, record), source, examples.frames, None, choice.classes)
+        choice = self._choice(ident, wishes, row, rows, server, stop)
+        if stop.is_set():
+            return examples, None
+        with self._support(server, wishes, rows, None, choice.classes) as support:
             plan = make_plan(
-                support, choice, every=wishes.every, masks=wishes.masks, tracker=wishes.tracker, repair=wishes.repair
-            )
+                support, choice, every=wishes.every, masks=wishes.masks, still=wishes.project_id is not None,
+                tracker=wishes.tracker, repair=wishes.repair,
+            )  # fmt: skip
         _write(place / _PLAN, plan.save())
         return examples, plan
 
     def _choice(
-        self,
-        ident: str,
-        wishes: Labeling,
-        row: int,
-        examples: Examined,
-        record: VideoRecord,
-        source: FrameSource,
-        stop: threading.Event,
+        self, ident: str, wishes: Labeling, row: int, rows: Drawn, server: Server, stop: threading.Event
     ) -> Choice:
         """Of the selection, else a new one."""
         if wishes.selection is not None and not wishes.candidates:
             (kept,) = self.store.videos(wishes.selection)
             return Choice.from_json(kept.told[_CHOICE])
-        support = support_set(labels(examples.drawn, record), source, examples.frames, wishes.text)
-        return self._try(ident, row, support, wishes, stop)
+        with self._support(server, wishes, rows, wishes.text) as support:
+            return self._try(ident, row, support, wishes, stop)
+
+    def _portions(self, ident: str, wishes: Labeling, server: Server, place: Path) -> int:
+        """Notes the images that are to be labelled: all but those on which people labelled everything. The first one's id."""
+        if not self.store.portions(ident):
+            done = set(complete(_begun(place, server, wishes), wishes.complete))
+            given = {"dataset_ids": wishes.dataset_ids} if wishes.dataset_ids else {"project_id": wishes.project_id}
+            found: list[tuple[str, tuple[int, ...]]] = []
+            for portion in chosen_images(server, Input.model_validate(given)):
+                left = tuple(image for image in portion.images if image not in done)
+                if left:
+                    found.append((portion.name, left))
+            if not found:
+                raise UserError("People labelled everything on all these images: there is nothing to do.")
+            self.store.add_portions(ident, found)
+        return self.store.videos(ident)[0].video
+
+    def _reporter(self, ident: str, row: int, about: Told) -> Callable[[int, int], None]:
+        def report(done: int, whole: int) -> None:
+            self.store.set_video(ident, row, done=done, whole=whole, told=about)
+
+        return report
+
+    @contextmanager
+    def _support(
+        self,
+        server: Server,
+        wishes: Examples,
+        kept: Drawn,
+        text: dict[str, list[str]] | None,
+        classes: tuple[str, ...] | None = None,
+    ) -> Iterator[SupportSet]:
+        """The examples, with their pictures at hand."""
+        chosen = complete(kept, wishes.complete)
+        if wishes.video_id is None:
+            yield support_of_images(server, kept, chosen, text, classes)
+            return
+        record = video(server, wishes.video_id)
+        with self._videos.open(server, record) as source:
+            yield support_set(labels(kept, record), source, chosen, text, classes)
 
 
-def _candidates(support: SupportSet, names: Sequence[str]) -> list[Candidate]:
-    everyone = {one.name: one for one in available(support)}
+def _place(server: Server, wishes: Examples) -> tuple[int, str, int]:
+    """Id, name and length of what the examples are on."""
+    if wishes.video_id is not None:
+        record = video(server, wishes.video_id)
+        return record.id, record.name, record.frames
+    info = server.call("projects.info", {"id": wishes.project_id})
+    if info.get("type") != "images":
+        raise UserError(f"The project {info.get('name')} holds no images: name a video of it.")
+    return int(info["id"]), str(info["name"]), int(info.get("imagesCount") or info.get("itemsCount") or 0)
+
+
+def _drawn(server: Server, wishes: Examples) -> Drawn:
+    if wishes.video_id is not None:
+        return drawn(server, video(server, wishes.video_id))
+    assert wishes.project_id is not None
+    return drawn_on_images(server, wishes.project_id)
+
+
+def _begun(place: Path, server: Server, wishes: Examples) -> Drawn:
+    """The examples as they were when the job began."""
+    kept = place / _EXAMPLES
+    if not kept.exists():
+        _write(kept, json.dumps(_drawn(server, wishes)).encode())
+    rows: Drawn = json.loads(kept.read_text())
+    return rows
+
+
+def _candidates(support: SupportSet, names: Sequence[str], of_video: bool) -> list[Candidate]:
+    everyone = {one.name: one for one in available(support, video=of_video)}
     unknown = [name for name in names if name not in everyone]
     if unknown:
         raise EngineUnavailable(f"There is no candidate {unknown[0]!r} here. There are: {', '.join(everyone)}.")

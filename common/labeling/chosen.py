@@ -13,6 +13,7 @@ from common.detection.contract import Detections, Detector, DetectorCard, Resuma
 from common.detection.exemplar.detector import ExemplarDetector
 from common.detection.fusion import weighted_fusion
 from common.detection.selection import suppress
+from common.labeling.scenes import look, nearest
 from common.tracking.snapshot import pack, unpack
 from common.video.contract import Image
 
@@ -27,12 +28,13 @@ _ACROSS = 0.65
 @dataclass(frozen=True)
 class Rule:
     """How one class is found. label: its index. members: indices of detectors. thresholds: of each; threshold: of what
-    they give together, when they are several."""
+    they give together, when they are several. scene: where it takes the place of the class's other rule; -1 = everywhere."""
 
     label: int
     members: tuple[int, ...]
     thresholds: tuple[float, ...]
     threshold: float = MIDDLE
+    scene: int = -1
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -40,7 +42,11 @@ class Rule:
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Rule:
         return Rule(
-            int(data["label"]), tuple(data["members"]), tuple(data["thresholds"]), float(data.get("threshold", MIDDLE))
+            int(data["label"]),
+            tuple(data["members"]),
+            tuple(data["thresholds"]),
+            float(data.get("threshold", MIDDLE)),
+            int(data.get("scene", -1)),
         )
 
 
@@ -76,12 +82,23 @@ def fused(found: Sequence[Detections], rule: Rule) -> Detections:
 
 
 class ChosenDetector:
-    """A `Detector` of the support set's classes; things score 0.5 and more. members: with the table of `mapped` for each."""
+    """A `Detector` of the support set's classes; things score 0.5 and more. members: with the table of `mapped` for each.
+    scenes: the looks of those that rules are for, see `common.labeling.scenes`; a member looks only where it has a say."""
 
     def __init__(
-        self, members: Sequence[tuple[Detector, NDArray[np.int64]]], rules: Sequence[Rule], classes: Sequence[str]
+        self,
+        members: Sequence[tuple[Detector, NDArray[np.int64]]],
+        rules: Sequence[Rule],
+        classes: Sequence[str],
+        scenes: Sequence[Float] = (),
     ) -> None:
-        self._members, self._rules = list(members), list(rules)
+        self._members = list(members)
+        self._known = np.array(scenes, np.float32)
+        usual = {rule.label: rule for rule in rules if rule.scene < 0}
+        self._rules = [
+            list({**usual, **{rule.label: rule for rule in rules if rule.scene == scene}}.values())
+            for scene in range(max(1, len(scenes)))
+        ]
         cards = [detector.card for detector, _ in self._members]
         self._card = DetectorCard(
             name="assistant",
@@ -107,18 +124,35 @@ class ChosenDetector:
                 ready()
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
-        return self._put_together([mapped_all(d.detect(images), t) for d, t in self._members], len(images))
+        scenes = [self._scene(image) for image in images]
+        found: list[list[Detections]] = []
+        for number, (detector, table) in enumerate(self._members):
+            needed = [n for n, scene in enumerate(scenes) if self._says(number, scene)]
+            given = detector.detect([images[n] for n in needed]) if needed else []
+            every = dict(zip(needed, mapped_all(given, table), strict=True))
+            found.append([every.get(n, Detections()) for n in range(len(images))])
+        return self._put_together(found, scenes)
 
     def look(self, image: Image, proposed: Float) -> Detections:
         """One picture, looking at the proposed boxes (n, 4) as well where a member can do that."""
         found = []
-        for detector, table in self._members:
-            if isinstance(detector, ExemplarDetector):
+        scene = self._scene(image)
+        for number, (detector, table) in enumerate(self._members):
+            if not self._says(number, scene):
+                one = Detections()
+            elif isinstance(detector, ExemplarDetector):
                 one = detector.look(image, proposed)
             else:
                 (one,) = detector.detect([image])
             found.append([mapped(one, table)])
-        return self._put_together(found, 1)[0]
+        return self._put_together(found, [scene])[0]
+
+    def _scene(self, image: Image) -> int:
+        return nearest(look(image), self._known) if len(self._known) > 1 else 0
+
+    def _says(self, member: int, scene: int) -> bool:
+        """Whether it is asked for pictures of that scene: one that looks at the frames before must see them all."""
+        return self._members[member][0].card.temporal or any(member in rule.members for rule in self._rules[scene])
 
     def state(self) -> bytes | None:
         """See `Resumable`."""
@@ -136,10 +170,10 @@ class ChosenDetector:
             if part is not None and isinstance(one, Resumable):
                 one.restore(part)
 
-    def _put_together(self, found: Sequence[Sequence[Detections]], count: int) -> list[Detections]:
+    def _put_together(self, found: Sequence[Sequence[Detections]], scenes: Sequence[int]) -> list[Detections]:
         out = []
-        for picture in range(count):
-            parts = [fused([found[m][picture] for m in rule.members], rule) for rule in self._rules]
+        for picture, scene in enumerate(scenes):
+            parts = [fused([found[m][picture] for m in rule.members], rule) for rule in self._rules[scene]]
             out.append(together(parts))
         return out
 

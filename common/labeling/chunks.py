@@ -61,8 +61,9 @@ class ChunkWorker:
         self._options, self._open = options, opened
         self._looks: Looks | None = None
 
-    def __call__(self, task: ChunkTask, stop: threading.Event, report: Callable[[int, int], None]) -> bool:
+    def __call__(self, payload: ChunkTask, stop: threading.Event, report: Callable[[int, int], None]) -> bool:
         """Whether the chunk is through; False when it was stopped. Raises `UserError`."""
+        task = payload
         plan = Plan.load(task.plan)
         settings = plan.settings(self._options)
         if self._looks is None and not plan.still:

@@ -18,6 +18,8 @@ Float = NDArray[np.float64]
 
 OVERLAP = 0.5
 """IoU from which a detection is a hit."""
+_ABOUT = 0.2
+"""IoU from which a detection is about a labelled thing, well or badly."""
 _LOWEST, _HIGHEST = 0.02, 0.98
 """Thresholds that are used."""
 _USUAL = 0.5
@@ -27,11 +29,12 @@ _USUAL = 0.5
 @dataclass(frozen=True, eq=False)
 class Truth:
     """What is on a picture. boxes: float32 (n, 4). classes: int64 (n,). ignore: float32 (m, 4): hits there count for
-    nothing."""
+    nothing. partial: other things may be there, which nobody labelled: only what lies on the labelled ones counts."""
 
     boxes: NDArray[np.float32]
     classes: NDArray[np.int64]
     ignore: NDArray[np.float32]
+    partial: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +66,7 @@ def hits(found: Detections, truth: Truth, label: int) -> Hits:
     wanted = truth.boxes[truth.classes == label]
     table = box_iou(boxes, wanted) if len(boxes) and len(wanted) else np.zeros((len(boxes), len(wanted)))
     spared = box_iou(boxes, truth.ignore).max(1) if len(boxes) and len(truth.ignore) else np.zeros(len(boxes))
+    near = box_iou(boxes, truth.boxes).max(1) if len(boxes) and len(truth.boxes) else np.zeros(len(boxes))
     free = np.ones(len(wanted), bool)
     hit = np.zeros(len(boxes), bool)
     counts = np.ones(len(boxes), bool)
@@ -71,7 +75,7 @@ def hits(found: Detections, truth: Truth, label: int) -> Hits:
         best = int(overlaps.argmax()) if len(overlaps) else -1
         if best >= 0 and overlaps[best] >= OVERLAP:
             hit[row], free[best] = True, False
-        elif spared[row] > 0.3:
+        elif spared[row] > 0.3 or (truth.partial and near[row] < _ABOUT):
             counts[row] = False
     return Hits(found.scores[mine][counts].astype(np.float64), hit[counts], len(wanted))
 

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.geometry.types import Box
+from common.labeling.mending import Mender
+from common.labeling.mending import overlap as iou
 from common.tracking.contract import Prediction, Prompt, Tracker
 from common.tracking.fusion import fuse
 from common.video.contract import FrameSource, Image
@@ -64,14 +66,6 @@ class Effort:
     def per_thousand(self) -> float:
         """Corrections per 1,000 frames."""
         return 1000 * self.corrections / max(self.frames, 1)
-
-
-def iou(a: Float, b: Float) -> float:
-    """Of two boxes."""
-    low, high = np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])
-    shared = float(np.maximum(high - low, 0).prod())
-    whole = float((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod()) - shared
-    return shared / whole if whole > 0 else 0.0
 
 
 def _wrong(life: Life, frame: int, box: Float | None) -> bool:
@@ -139,7 +133,7 @@ def _tracked_between(source: FrameSource, tracker: Tracker) -> Between:
         forward, backward = run(start, stop, keys[start]), run(stop, start, keys[stop])
         found: dict[int, Float | None] = {}
         for place, (a, b) in enumerate(zip(forward, backward[::-1], strict=True), 1):
-            found[start + place] = _box(fuse(a, b, place / (stop - start)))
+            found[start + place] = _box(fuse(a, b, place / (stop - start)), source)
         return found
 
     return between
@@ -155,10 +149,12 @@ def _track(source: FrameSource, tracker: Tracker, start: int, stop: int, box: Fl
     return found + [predictions[0] for predictions in run.flush()]
 
 
-def _box(prediction: Prediction) -> Float | None:
+def _box(prediction: Prediction, source: FrameSource) -> Float | None:
+    """Cut at the picture's edge, as figures are when they are stored."""
     if not prediction.visible or not isinstance(prediction.geometry, Box):
         return None
-    box: Float = prediction.geometry.xyxy.astype(np.float64)
+    edge = np.array([source.info.width, source.info.height] * 2, np.float64)
+    box: Float = np.clip(prediction.geometry.xyxy.astype(np.float64), 0, edge)
     return box
 
 
@@ -175,7 +171,7 @@ def _forward(life: Life, source: FrameSource, tracker: Tracker) -> int:
     stretches = life.stretches()
     if not stretches:
         return 0
-    follow = _Follower(tracker)
+    follow = _Follower(tracker, source)
     for frame, image in enumerate(source.stream(stretches[0][0], source.info.frames), stretches[0][0]):
         box = follow.push(image)
         if _wrong(life, frame, box):
@@ -187,23 +183,19 @@ def _forward(life: Life, source: FrameSource, tracker: Tracker) -> int:
 class _Follower:
     """A tracker that follows what was drawn last, if anything."""
 
-    def __init__(self, tracker: Tracker) -> None:
-        self._tracker = tracker
+    def __init__(self, tracker: Tracker, source: FrameSource) -> None:
+        self._tracker, self._source = tracker, source
         self._run: object | None = None
 
     def push(self, image: Image) -> Float | None:
         if self._run is None:
             return None
         (predictions,) = self._run.push(image)  # type: ignore[attr-defined]
-        return _box(predictions[0])
+        return _box(predictions[0], self._source)
 
     def draw(self, image: Image, box: Float | None) -> None:
         prompt = None if box is None else Prompt("x", Box(box.astype(np.float32)))
         self._run = None if prompt is None else self._tracker.start(image, [prompt])
-
-    @property
-    def active(self) -> bool:
-        return self._run is not None
 
 
 # -- the assistant -----------------------------------------------------------------------------------------------------------
@@ -217,12 +209,13 @@ def assisted(
     examples: Sequence[int],
 ) -> Effort:
     """Corrections of a labelled video. found: by key, float64 (frames, 4), NaN where it is not. examples: frames that were
-    labelled by hand first, which is counted. A correction is tracked on until the assistant's own figure agrees again."""
+    labelled by hand first, which is counted. A correction changes what `Mender` says that it changes."""
     total = sum(life.present(frame) and not life.unsure[frame] for life in lives for frame in examples)
     total += _removed(lives, found)
     read = lru_cache(maxsize=2)(source.read)
+    size = (source.info.width, source.info.height)
     for life in lives:
-        total += _corrected(life, found, read, tracker, set(examples))
+        total += _corrected(life, found, read, tracker, set(examples), size)
     return Effort(source.info.frames, int(total))
 
 
@@ -243,43 +236,48 @@ def _removed(lives: Sequence[Life], found: Mapping[str, Float]) -> int:
 
 
 def _corrected(
-    life: Life, found: Mapping[str, Float], read: Callable[[int], Image], tracker: Tracker, examples: set[int]
+    life: Life,
+    found: Mapping[str, Float],
+    read: Callable[[int], Image],
+    tracker: Tracker,
+    examples: set[int],
+    size: tuple[int, int],
 ) -> int:
     total = 0
     own: str | None = None
-    follow = _Follower(tracker)
 
-    def theirs(frame: int, key: str | None) -> Float | None:
-        if key is None:
-            return None
-        box: Float = found[key][frame]
-        return box if np.isfinite(box[0]) else None
+    def of(key: str | None) -> Callable[[int], Float | None]:
+        def figure(frame: int) -> Float | None:
+            box = None if key is None else found[key][frame]
+            return box if box is not None and np.isfinite(box[0]) else None
 
+        return figure
+
+    made = Mender(tracker, of(None), size)
     for frame in range(len(life.boxes)):
-        drawn = follow.push(read(frame)) if follow.active else None
+        box = made.push(frame, read(frame) if made.active else None)
         if frame in examples:
             own = _nearest(life, found, frame, GOOD) or own
-            follow = _Follower(tracker)
+            made.rebind(of(own))
             continue
-        if drawn is not None:  # the assistant's figures count again where they agree with the correction
-            own_box = theirs(frame, own)
-            if own_box is not None and iou(own_box, drawn) >= GOOD:
-                follow, drawn = _Follower(tracker), None
-        box = drawn if drawn is not None else theirs(frame, own)
         if not _wrong(life, frame, box):
             continue
         if not life.present(frame):
             total += 1
-            own, follow = None, _Follower(tracker)
+            own = None
+            made.rebind(of(own))
             continue
         other = _nearest(life, found, frame, GOOD)
-        if other is not None:  # found, under another or a first name
-            total += own is not None and other != own
-            own, follow = other, _Follower(tracker)
+        if other is not None and other != own:  # found, under another or a first name
+            total += own is not None
+            own = other
+            made.rebind(of(own))
             continue
         total += 1
-        own = own or _nearest(life, found, frame, 0.3)
-        follow.draw(read(frame), life.boxes[frame])
+        if own is None:
+            own = _nearest(life, found, frame, 0.3)
+            made.rebind(of(own))
+        made.correct(frame, read(frame), life.boxes[frame])
     return total
 
 

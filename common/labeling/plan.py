@@ -11,10 +11,10 @@ import numpy as np
 from common.detection.contract import Detector
 from common.detection.exemplar.detector import ExemplarDetector
 from common.errors import FrameUnreadable, PromptInvalid
+from common.labeling import areas
 from common.labeling.candidates import make
 from common.labeling.chosen import MIDDLE, ChosenDetector
 from common.labeling.propagation import Carrier
-from common.labeling.segmenter import Segmenter
 from common.labeling.selection import Choice
 from common.labeling.support import SupportSet
 from common.labeling.temporal import Given, VideoDetector
@@ -35,10 +35,13 @@ _MOVED = 0.3
 """Share of its size that an object may move between two looks."""
 
 
+_WISHES = ("every", "masks", "still", "tracker", "repair", "looks", "segmenter")
+
+
 @dataclass(frozen=True)
 class Plan:
     """Plain values, for disk and other processes. models: what each of the choice's candidates learned, None where it
-    does not learn. every: frames from one look to the next. masks: whether areas are drawn. still: the pictures are no
+    does not learn. every: frames from one look to the next. masks: whether areas are drawn, segmenter: by whom. still: the pictures are no
     video: nothing is carried, nothing has an identity. tracker, repair, looks: see `PredictionSettings`.
     """
 
@@ -50,6 +53,7 @@ class Plan:
     tracker: str = "botsort"
     repair: bool = True
     looks: str = DESCRIPTOR
+    segmenter: str = areas.GRABCUT
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -75,7 +79,9 @@ class Plan:
                 make(candidate, (), self.classes, options) if model is None else ExemplarDetector.load(model)
             )
             members.append((detector, np.array(table, np.int64)))
-        return ChosenDetector(members, self.choice.rules, self.classes)
+        return ChosenDetector(
+            members, self.choice.rules, self.classes, [np.array(s, np.float32) for s in self.choice.scenes]
+        )
 
     def video(self, labelled: Mapping[int, Given] | None = None, options: EngineOptions = DEFAULT) -> VideoDetector:
         """A fresh detector for one video. labelled: what people labelled on it."""
@@ -84,12 +90,12 @@ class Plan:
             1 if self.still else self.every,
             carry=not self.still,
             labelled=labelled,
-            segmenter=Segmenter() if self.masks else None,
+            segmenter=areas.make(self.segmenter, options) if self.masks else None,
         )
 
     def save(self) -> bytes:
         """Bytes that do not grow with the examples."""
-        rest = {name: getattr(self, name) for name in ("every", "masks", "still", "tracker", "repair", "looks")}
+        rest = {name: getattr(self, name) for name in _WISHES}
         return pack({"plan": 1, "choice": self.choice.to_json(), "models": list(self.models), **rest})
 
     @staticmethod
@@ -115,10 +121,13 @@ def make_plan(
     tracker: str = "botsort",
     repair: bool = True,
     looks: str = DESCRIPTOR,
+    segmenter: str | None = None,
     options: EngineOptions = DEFAULT,
 ) -> Plan:
     """Learns from all examples. every: None = from the detectors' speed and the objects' motion. masks: None = when most
-    examples are drawn as areas."""
+    examples are drawn as areas. segmenter: None = the best that is here. Raises `EngineUnavailable` when nobody has its name.
+    """
+    wanted = areas.preferred() if segmenter is None else areas.known(segmenter)
     pictures = [support.picture(n) for n in range(len(support.examples))]
     models: list[bytes | None] = []
     for candidate in choice.candidates:
@@ -133,6 +142,7 @@ def make_plan(
         tracker,
         repair,
         looks,
+        wanted,
     )
 
 

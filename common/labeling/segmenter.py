@@ -23,6 +23,9 @@ class Segmenter:
     def __init__(self, side: int = 72, rounds: int = 2) -> None:
         self._side, self._rounds = side, rounds
 
+    def prepare(self) -> None:
+        """Nothing is read."""
+
     def outlined(self, image: Image, found: Detections) -> Detections:
         """The same detections with an area each."""
         masks = tuple(self.area(image, box) for box in found.xyxy)

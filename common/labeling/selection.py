@@ -16,6 +16,7 @@ from common.labeling import counting
 from common.labeling.candidates import Candidate
 from common.labeling.chosen import MIDDLE, Rule, fused
 from common.labeling.counting import Rates
+from common.labeling.per_scene import of_scenes
 from common.labeling.scoring import Score, Tried, attempt, rated
 from common.labeling.support import SupportSet
 from common.labeling.trials import folds
@@ -34,7 +35,8 @@ _SLOW = 0.01
 @dataclass(frozen=True)
 class Choice:
     """What is used. candidates: those that are needed. tables: our class of each class of theirs, -1 = none. rules: one
-    for each class that can be found. scores: all rows, best first. text: why, for people."""
+    for each class that can be found, and others for scenes that need them. scores: all rows, best first. text: why, for
+    people. scenes: looks of those that rules are for, `common.labeling.scenes.look`."""
 
     classes: tuple[str, ...]
     candidates: tuple[Candidate, ...]
@@ -42,6 +44,7 @@ class Choice:
     rules: tuple[Rule, ...]
     scores: tuple[Score, ...]
     text: str
+    scenes: tuple[tuple[float, ...], ...] = ()
 
     @property
     def names(self) -> str:
@@ -56,6 +59,7 @@ class Choice:
             "rules": [rule.to_json() for rule in self.rules],
             "scores": [score.to_json() for score in self.scores],
             "text": self.text,
+            "scenes": [list(scene) for scene in self.scenes],
         }
 
     @staticmethod
@@ -67,6 +71,7 @@ class Choice:
             tuple(Rule.from_json(rule) for rule in data["rules"]),
             tuple(Score.from_json(score) for score in data["scores"]),
             str(data["text"]),
+            tuple(tuple(float(v) for v in scene) for scene in data.get("scenes", ())),
         )
 
 
@@ -176,6 +181,13 @@ def _choose(
     if not rules:
         best = overall
         rules = [Rule(n, (place(best),), (MIDDLE,)) for n in range(len(classes))]
+
+    def needed_of(objects: int) -> float:
+        return max(GAIN, _SURE_OF / max(objects, 1))
+
+    scenes, special, why = of_scenes(classes, tried, used, rules, place, needed_of)
+    rules += special
+    told += why
     order = sorted(rows, key=lambda row: (row.state != "tried", -row.f1, -row.ap))
     return Choice(
         classes,
@@ -184,6 +196,7 @@ def _choose(
         tuple(rules),
         tuple(order),
         _text(told, tried),
+        tuple(tuple(float(v) for v in scene) for scene in scenes),
     )
 
 

@@ -55,12 +55,14 @@ class Labelled:
 @dataclass(frozen=True, eq=False)
 class Example:
     """A picture on which every object of the classes is labelled. read: gives the picture, when it is needed. frame and
-    source: which frame of which video it is; None for a picture of its own."""
+    source: which frame of which video it is; None for a picture of its own. partial: there may be others: somebody corrected
+    a few. Those are learned from as objects, and measured; the rest of the picture says nothing."""
 
     read: Callable[[], Image]
     labels: tuple[Labelled, ...]
     frame: int | None = None
     source: FrameSource | None = None
+    partial: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +76,8 @@ class SupportSet:
     text: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not any(label.box is not None for example in self.examples for label in example.labels):
+        complete = [example for example in self.examples if not example.partial]
+        if not any(label.box is not None for example in complete for label in example.labels):
             raise PromptInvalid("No object is labelled that has an extent: label all objects of at least one frame.")
 
     @property
@@ -113,11 +116,14 @@ class SupportSet:
             np.array(classes, np.int64),
             tuple(masks),
             np.array(ignore, np.float32).reshape(-1, 4),
+            example.partial,
         )
 
     def frames(self, source: FrameSource) -> dict[int, tuple[Labelled, ...]]:
-        """What was labelled on which frames of that video."""
-        return {e.frame: e.labels for e in self.examples if e.source is source and e.frame is not None}
+        """What was labelled on which frames of that video; only those on which everything is."""
+        return {
+            e.frame: e.labels for e in self.examples if e.source is source and e.frame is not None and not e.partial
+        }
 
     def joined(self, more: SupportSet) -> SupportSet:
         """With the examples of both; a frame that both have is `more`'s: corrections come last."""

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from common.detection.contract import Detections, DetectorCard, Resumable
 from common.geometry.measures import box_iou
+from common.labeling.areas import Areas
 from common.labeling.chosen import ChosenDetector
 from common.labeling.propagation import Carrier
-from common.labeling.segmenter import Segmenter
 from common.tracking.snapshot import pack, unpack
 from common.video.contract import Image
 
@@ -65,7 +65,7 @@ class VideoDetector:
         *,
         carry: bool = True,
         labelled: Mapping[int, Given] | None = None,
-        segmenter: Segmenter | None = None,
+        segmenter: Areas | None = None,
     ) -> None:
         if every > 1 and not carry:
             raise ValueError("frames that are not looked at need boxes that are carried")
@@ -86,6 +86,8 @@ class VideoDetector:
     def prepare(self) -> None:
         """Reads weights now."""
         self._detector.prepare()
+        if self._segmenter is not None:
+            self._segmenter.prepare()
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
         """The next frames, counted from those before."""

@@ -7,7 +7,7 @@ carried by optical flow; its own objects, half of them held out; and, where ther
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -54,7 +54,18 @@ class Fold:
 
 def folds(support: SupportSet, near: bool = True) -> list[Fold]:
     """near: whether frames around a lone labelled one may be used."""
-    used = [n for n, e in enumerate(support.examples) if any(label.box is not None for label in e.labels)]
+    drawn = [n for n, e in enumerate(support.examples) if any(label.box is not None for label in e.labels)]
+    used = [n for n in drawn if not support.examples[n].partial]
+    corrected = tuple(_test(support, n, "corrected") for n in drawn if support.examples[n].partial)
+    found = _with_all(support, used, near)
+    if corrected:  # nobody has learned from them
+        at = next((n for n, fold in enumerate(found) if fold.train), 0)
+        found[at] = replace(found[at], tests=(*found[at].tests, *corrected))
+    return found
+
+
+def _with_all(support: SupportSet, used: Sequence[int], near: bool) -> list[Fold]:
+    """Of pictures on which everything is labelled."""
     if len(used) > 1:
         groups = [used[start::FOLDS] for start in range(min(FOLDS, len(used)))]
         return [
@@ -73,7 +84,7 @@ def _test(support: SupportSet, index: int, about: str) -> TestPicture:
 
 
 def truth_of(picture: ExemplarPicture) -> Truth:
-    return Truth(picture.boxes, picture.classes, picture.ignore)
+    return Truth(picture.boxes, picture.classes, picture.ignore, picture.partial)
 
 
 def _of_one(support: SupportSet, index: int, near: bool) -> list[Fold]:

@@ -61,9 +61,9 @@ class _Seen:
 
 
 def learn(pictures: Sequence[ExemplarPicture], classes: int, settings: ExemplarSettings) -> Learned:
-    """Raises `PromptInvalid` when nothing is labelled."""
+    """Raises `PromptInvalid` when nothing is labelled, or no picture completely."""
     count = sum(len(picture.boxes) for picture in pictures)
-    if not count:
+    if not count or all(picture.partial for picture in pictures):
         raise PromptInvalid("No object is labelled: label all objects of at least one picture.")
     rng = np.random.default_rng(_SEED)
     sides = np.concatenate([_sides(p.boxes) for p in pictures])
@@ -101,7 +101,8 @@ def _colours(pictures: Sequence[ExemplarPicture], classes: int) -> Float:
         for box in (*picture.boxes, *picture.ignore):
             x1, y1, x2, y2 = (int(v) for v in np.round(box * scale))
             free[max(0, y1) : max(0, y2), max(0, x1) : max(0, x2)] = 0
-        outside += np.bincount(numbers[free > 0], minlength=channels.bins())
+        if not picture.partial:
+            outside += np.bincount(numbers[free > 0], minlength=channels.bins())
         for number, (box, label) in enumerate(zip(picture.boxes, picture.classes, strict=True)):
             own = np.zeros(lab.shape[:2], np.uint8)
             mask = picture.masks[number] if picture.masks else None
@@ -131,7 +132,7 @@ def _views(
         levels = channels.pyramid(changed, smallest, largest, settings, table)
         return _Seen(levels, where, picture.classes, ignore, (rows, columns), real)
 
-    found = [seen(image, boxes, picture.ignore, True)]
+    found = [seen(image, boxes, picture.ignore, not picture.partial)]
     nothing = np.zeros((0, 4), np.float32)
     if settings.flip:
         mirrored = boxes.copy()

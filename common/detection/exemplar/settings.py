@@ -44,7 +44,8 @@ class ExemplarPicture:
 
     read: gives the picture; called when it is needed, never kept. boxes: float32 (n, 4), pixels. classes: int64 (n,),
     indices of the class names. masks: of the boxes where they are known. ignore: float32 (m, 4), places that are neither
-    objects nor background: instances held out, things that nobody can tell.
+    objects nor background: instances held out, things that nobody can tell. partial: not everything is labelled: what is not
+    is no background either.
     """
 
     read: Callable[[], Image]
@@ -52,6 +53,7 @@ class ExemplarPicture:
     classes: NDArray[np.int64]
     masks: tuple[Mask | None, ...] = ()
     ignore: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 4), np.float32))
+    partial: bool = False
 
     def __post_init__(self) -> None:
         n = len(self.boxes)

@@ -11,16 +11,23 @@ import pytest
 import requests
 
 from apps.labeling_assistant import worker
+from apps.labeling_assistant.earlier import Earlier
 from apps.labeling_assistant.main import create_app
 from apps.predict.store import JobStore
+from apps.predict.upload import track_id
 from common.geometry.measures import box_iou
+from common.geometry.supervisely import to_json
+from common.geometry.types import Box
+from common.supervisely_io.records import NewFigure
+from common.supervisely_io.server import Server
+from common.supervisely_io.videos import video
 from common.supervisely_io.writer import FigureWriter
 from tests.apps.auto_track.conftest import AppServer
 from tests.apps.labeling_assistant.conftest import FRAMES, LABELLED, TOY, Assisting, Clip, make_service, truth
 from tests.apps.predict.conftest import wait_until
 from tests.apps.workbench.harness import Served
 
-QUICK = {"candidates": ["exemplar-colour"], "budget_s": 5}
+QUICK = {"candidates": ["exemplar-colour"], "budget_s": 0}
 
 
 def boxes(assistant: Assisting, clip: Clip) -> dict[int, dict[int, np.ndarray]]:
@@ -191,8 +198,9 @@ def test_a_second_labeling_takes_the_place_of_the_first(assistant: Assisting, cl
     geometry = {"points": {"exterior": [[x1, y1], [x2 - 1, y2 - 1]], "interior": []}}
     edit = {"id": wrong["id"], "geometryType": "rectangle", "geometry": geometry, "nnUpdated": False}
     assert assistant.served.call("figures.editInfo", edit).status_code == 200
-    frames = assistant.post("support", video_id=clip.video)["frames"]
-    assert [one["frame"] for one in frames] == list(LABELLED), "frame 20 is not fully labelled by a person"
+    told = assistant.post("support", video_id=clip.video)
+    assert [one["frame"] for one in told["frames"]] == list(LABELLED), "frame 20 is not fully labelled by a person"
+    assert told["corrected"] == 1, "but learned from"
     told = assistant.finished("run", video_id=clip.video, **QUICK)["videos"][0]
     second = boxes(assistant, clip)
     assert set(second) >= {*clip.objects.values(), new}
@@ -204,6 +212,39 @@ def test_a_second_labeling_takes_the_place_of_the_first(assistant: Assisting, cl
     assert told["removed"] == len(set(first) - {*clip.objects.values(), new}) >= 1
 
 
+def test_only_what_depends_on_a_correction_is_tracked_again(assistant: Assisting, clip: Clip) -> None:
+    """Figures as a labeling leaves them, which drift off on a few frames; a person corrects one of those."""
+    served, store = assistant.served, JobStore(assistant.service.folder / "jobs.sqlite")  # type: ignore[union-attr]
+    job, ident = store.create({"kind": "run"}, ""), clip.objects["d1"]
+    with Server(served.settings.address, served.bench.token) as server:
+        record = video(server, clip.video)
+        Earlier(store, job, clip.video).note(1, 1)
+        real, track = truth("d1"), track_id(job, clip.video, 1)
+        off = {frame: 25.0 if 14 <= frame <= 18 else 0.0 for frame in range(5, FRAMES)}
+        with FigureWriter(server, record, mode="replace") as writer:
+            for frame, shift in off.items():
+                box = Box((real[frame] + (shift, 0, shift, 0)).astype(np.float32))
+                writer.put(frame, [NewFigure(ident, frame, "rectangle", to_json(box, 256, 160), track)])
+            writer.flush()
+    store.close()
+    before = boxes(assistant, clip)[ident]
+    found = next(
+        one
+        for one in assistant.figures(clip.video, clip.dataset)
+        if one["meta"]["frame"] == 15 and one["objectId"] == ident
+    )
+    x1, y1, x2, y2 = np.round(real[15]).astype(int).tolist()
+    geometry = {"points": {"exterior": [[x1, y1], [x2 - 1, y2 - 1]], "interior": []}}
+    edit = {"id": found["id"], "geometryType": "rectangle", "geometry": geometry, "nnUpdated": False}
+    assert served.call("figures.editInfo", edit).status_code == 200
+    result = assistant.finished("mend", video_id=clip.video)["videos"][0]
+    after = boxes(assistant, clip)[ident]
+    assert all(box_iou(after[f][None], real[f][None])[0, 0] > 0.7 for f in range(5, FRAMES))
+    changed = {frame for frame in after if after[frame].tolist() != before[frame].tolist()}
+    assert {14, 15, 16, 17, 18} <= changed <= set(range(10, 23)), "the others do not depend on it"
+    assert (result["corrected"], result["objects"]) == (1, 1) and result["figures"] == len(changed) - 1
+
+
 WRONG: dict[str, tuple[str, dict[str, Any], int, str]] = {
     "no labels": ("support", {"frames": [20]}, 400, "labelled"),
     "no such frame": ("support", {"frames": [9999]}, 400, "9999"),
@@ -211,6 +252,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], int, str]] = {
     "unknown key": ("select", {"budget": 3}, 400, "budget"),
     "no such selection": ("run", {"selection": "nothing"}, 404, "no such job"),
     "no such tracker": ("run", {"tracker": "magic"}, 400, "tracker"),
+    "examples of two kinds": ("support", {"project_id": 1}, 400, "video_id, or project_id"),
 }
 
 
@@ -239,5 +281,5 @@ def test_calls_of_the_platform_are_answered(assistant: Assisting, clip: Clip) ->
     assert assistant.post("get_session_info")["app_name"] == "Labeling Assistant"
     assert TOY.info.frames == FRAMES
     projects = assistant.post("choices")
-    assert {one["type"] for one in projects} == {"videos"}
+    assert {one["type"] for one in projects} <= {"videos", "images"}
     assert "Labeling assistant" in requests.get(assistant.url, timeout=10).text
