@@ -42,6 +42,7 @@ export function chooseVideo(open) {
     const send = async (file) => {
       if (!file) return;
       bar.hidden = false;
+      said.className = "dim"; // after an earlier try that failed
       try {
         const id = await uploadVideo(file, (share, text) => { bar.value = share; said.textContent = text; });
         close(id);
@@ -98,6 +99,7 @@ export function importLabels() {
     const input = el("input", { type: "file", accept: ".json,.txt,.csv,.zip", id: "label-file", class: "file", "aria-label": "Label file" });
     const said = el("p", { class: "dim" });
     input.addEventListener("change", async () => {
+      said.className = "dim";
       try {
         const file = input.files[0], id = await upload(file, (_, text) => { said.textContent = text; });
         said.textContent = "Reading ...";

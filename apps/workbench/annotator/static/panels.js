@@ -4,7 +4,7 @@ import { $, button, el, every } from "./dom.js";
 import * as act from "./actions.js";
 import { newClass } from "./classes.js";
 import { R, accept, acceptRange, anyStretch, next, removeRange, show } from "./review.js";
-import { S, classOf, codesOf, colorOf, emit, nameOf, on, select } from "./state.js";
+import { KEY, S, classOf, codesOf, colorOf, emit, nameOf, on, select } from "./state.js";
 import * as tracking from "./tracking.js";
 import { goTo } from "./view.js";
 
@@ -29,7 +29,7 @@ on("objects selection classes look video", () => {
   for (const id of S.objects.keys()) here.set(id, codesOf(id)?.[S.frame] ?? 0);
   $("object-count").textContent = S.objects.size || "";
   const list = $("objects"), top = list.scrollTop;
-  const rows = [...S.objects.values()].slice(0, 500).map((object) => objectRow(object, here.get(object.id)));
+  const rows = [...S.objects.values()].slice(0, 500).map((object, at) => objectRow(object, here.get(object.id), at === 0));
   list.replaceChildren(...(rows.length ? rows : [el("p", { class: "empty" }, "No objects yet.")]));
   list.scrollTop = top;
   const some = S.selected.size > 0;
@@ -50,9 +50,9 @@ on("frame", every(60, () => {
   for (const row of $("objects").querySelectorAll(".object")) showCode(row.querySelector(".state"), codesOf(Number(row.dataset.id))?.[S.frame] ?? 0);
 }));
 
-function objectRow(object, code) {
+function objectRow(object, code, first) {
   const on = S.selected.has(object.id), hidden = S.hidden.has(object.id), range = S.ranges.get(object.id);
-  const row = el("div", { class: `object${on ? " on" : ""}${hidden ? " off" : ""}`, role: "option", "aria-selected": String(on), tabindex: on ? "0" : "-1", "data-id": object.id,
+  const row = el("div", { class: `object${on ? " on" : ""}${hidden ? " off" : ""}`, role: "option", "aria-selected": String(on), tabindex: on || (first && !S.selected.size) ? "0" : "-1", "data-id": object.id,
     onclick: (event) => { if (!event.target.closest("button, select")) select(object.id, { add: event.shiftKey || event.ctrlKey || event.metaKey }); },
     ondblclick: () => { if (range) goTo(range[0]); } },
   el("i", { class: "swatch", style: { background: colorOf(object.id) } }),
@@ -162,13 +162,14 @@ const showReview = () => {
   }, el("i", { class: "swatch", style: { background: colorOf(doubt.id) } }), el("span", {}, nameOf(doubt.id)), el("span", { class: "why" }, doubt.reason), el("span", { class: "range" }, `${doubt.frame}`)));
   box.replaceChildren(...(rows.length ? rows : [el("p", { class: "empty" }, anythingTracked() ? "Nothing doubtful." : "After tracking, doubtful frames are listed here.")]));
   const current = R.at?.frame === S.frame && R.list.some((d) => d.frame === S.frame && d.id === R.at.id);
-  $("review-accept").disabled = !current;
+  const [one] = S.selected, seen = S.selected.size === 1 && codesOf(one)?.[S.frame] > KEY; // whoever came here without the list
+  $("review-accept").disabled = !current && !seen;
   const gap = current && R.at.last !== undefined;
   $("review-accept").querySelector("span").textContent = gap ? "Not there" : "Accept";
   $("review-accept").setAttribute("aria-label", gap ? "The object is not there" : "Accept what is seen");
 };
 const showRange = () => { $("range-accept").disabled = $("range-remove").disabled = !S.video || !anyStretch(); };
-on("review video", showReview);
+on("review video selection objects", showReview);
 on("review video selection objects look", showRange);
 on("frame", every(80, () => { showReview(); showRange(); }));
 const anythingTracked = () => [...S.objects.keys()].some((id) => codesOf(id)?.some((code) => code >= 2));

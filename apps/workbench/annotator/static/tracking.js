@@ -188,7 +188,9 @@ function lastMade({ ids, span: [first, end], frame, direction }) {
 // The picture goes along with tracking until the person looks or works elsewhere.
 let going = false;
 function follow(run) {
-  const to = head(run), now = performance.now();
+  // objects come one after another: where all of them have been, not where the first of them is
+  run.heads = [...(run.heads ?? []), head(run)].slice(-Math.max(1, run.ids.length));
+  const to = (head(run) < run.frame ? Math.max : Math.min)(...run.heads), now = performance.now();
   if (!T.follow || !run.watched || document.hidden || view.shown !== S.frame || now - (run.followed ?? 0) < 250) return;
   run.followed = now;
   going = true;

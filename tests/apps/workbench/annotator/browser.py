@@ -32,8 +32,8 @@ def find_chromium() -> str | None:
     return next((path for name in names if (path := shutil.which(name))), None)
 
 
-def wait(done: Callable[[], Any], what: str = "it") -> Any:
-    deadline = time.monotonic() + PATIENCE_S
+def wait(done: Callable[[], Any], what: str = "it", patience_s: float = PATIENCE_S) -> Any:
+    deadline = time.monotonic() + patience_s
     while not (found := done()):
         assert time.monotonic() < deadline, f"{what} did not happen in time"
         time.sleep(0.03)
@@ -83,7 +83,7 @@ class Bench:
 
     def start(self) -> None:
         self._process = subprocess.Popen(self._command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait(self._answers, "the workbench's start")
+        wait(self._answers, "the workbench's start", 4 * PATIENCE_S)
 
     def _answers(self) -> bool:
         assert self._process.poll() is None, "the workbench ended"
