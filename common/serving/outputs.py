@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Protocol
 
 from common.geometry.clip import clip_to_frame
@@ -50,12 +50,22 @@ class FigureOutput:
     when the job is stopped is still written, at once, unless the server is away."""
 
     def __init__(
-        self, server: Server, video: VideoRecord, size: tuple[int, int], track_id: str, job: Job, on_stored: OnStored
+        self,
+        server: Server,
+        video: VideoRecord,
+        size: tuple[int, int],
+        track_id: str,
+        job: Job,
+        on_stored: OnStored,
+        expected: tuple[Collection[int], int, int] | None = None,
     ) -> None:
+        """expected: see `FigureWriter`."""
         self._size, self._track_id = size, track_id
         self._on_stored = on_stored
         self._sources: dict[int, list[int]] = {}
-        self._writer = FigureWriter(server, video, on_confirmed=self._confirmed, stop=job.stop, grace_s=GRACE_S)
+        self._writer = FigureWriter(
+            server, video, on_confirmed=self._confirmed, stop=job.stop, grace_s=GRACE_S, expected=expected
+        )
 
     def put(self, frame: int, found: Found) -> None:
         parts: Counter[int] = Counter()

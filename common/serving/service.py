@@ -129,6 +129,7 @@ class Service:
 
     def _start_track(self, asked: TrackContext, server: Server, caller: Caller, notice: str | None = None) -> Job:
         job = Job("track", _later, asked.track_id, asked.video_id, owner=caller.fingerprint, asked=asked)
+        first, last = asked.frame_index + asked.step, max(0, asked.frame_index + asked.step * asked.frames)
         self._submit(
             job,
             server,
@@ -136,7 +137,9 @@ class Service:
             asked.track_id,
             len(asked.figure_ids),
             lambda srv, record: from_server(asked, srv, record, self.app.shapes),
-            lambda record, size, stored: FigureOutput(server, record, size, asked.track_id, job, stored),
+            lambda record, size, stored: FigureOutput(
+                server, record, size, asked.track_id, job, stored, (set(asked.object_ids), first, last)
+            ),
             notice=notice,
         )
         if caller.address == self.settings.access.address:

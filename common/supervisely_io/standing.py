@@ -7,7 +7,6 @@ written since; the writer then takes its own figure back, so that the person's s
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -60,13 +59,23 @@ class Standing:
         self._last: float | None = None
         self._step = 0.0
 
+    def expect(self, objects: Collection[int], first: int, last: int) -> None:
+        """Looks before anything is written: it will be of these objects, from frame `first` on towards `last`."""
+        if not objects or len(objects) > _MOST_OBJECTS or min(first, last) < 0:
+            return
+        self._step = float(last - first)
+        self._last = float(first)
+        reach = max(-_AHEAD, min(last - first, _AHEAD))
+        self._read(frozenset(objects), [(min(first, first + reach), max(first, first + reach))])
+
     def on(self, pairs: Collection[Pair], *, check_follows: bool = False) -> Found:
         """What stands there. check_follows: `check` is called soon, so what is known may be older."""
         if not pairs:
             return Found()
         late = Late()
         fresh = check_follows or time.monotonic() - self._looked_at < self._fresh_s
-        if not (fresh and all(map(self._known, pairs))):
+        # A person's figure keeps ours out for good, so it must be there now: it may have been removed since the list.
+        if not (fresh and all(map(self._known, pairs)) and self._human.isdisjoint(pairs)):
             late = self._look(pairs)
         old = {figure.id: figure for pair in pairs for figure in self._old.get(pair, ())}
         self._touched.update(pairs)
@@ -94,28 +103,36 @@ class Standing:
         self._notice_way([frame for _, frame in pairs])
         frames = [frame for _, frame in (*pairs, *self._written)]
         spans = _spans([*frames, *self._onward([f for _, f in pairs] or frames)] if ahead else frames)
-        self._looked_at = time.monotonic()  # before it: what comes while it is on its way is not in it
-        old: defaultdict[Pair, list[FigureRecord]] = defaultdict(list)
-        people: defaultdict[Pair, list[int]] = defaultdict(list)
-        for span in spans:
-            for figure in figures(self._server, self._video, sorted(objects), span, geometry=False):
-                pair = (figure.object_id, figure.frame)
-                if figure.by_person:
-                    people[pair].append(figure.id)
-                else:
-                    old[pair].append(figure)
+        old, people = self._read(frozenset(objects), spans)
         ours: list[FigureRecord] = []
         overtaken: list[FigureRecord] = []
         for pair, idents in self._written.items():
             # A person who corrected one of ours has not drawn another.
+            here = old.get(pair, ())
             if any(ident not in idents for ident in people.get(pair, ())):
-                ours += [figure for figure in old[pair] if figure.id in idents]
+                ours += [figure for figure in here if figure.id in idents]
             else:
-                overtaken += [f for f in old[pair] if f.id not in idents and f.id < min(idents)]
-        self._objects, self._spans = frozenset(objects), spans
-        self._old, self._human = dict(old), set(people)
-        self._touched, self._written = set(), {}
+                overtaken += [f for f in here if f.id not in idents and f.id < min(idents)]
+        self._written = {}
         return Late(ours, overtaken)
+
+    def _read(
+        self, objects: frozenset[int], spans: Sequence[tuple[int, int]]
+    ) -> tuple[Mapping[Pair, list[FigureRecord]], Mapping[Pair, list[int]]]:
+        """Figures of trackers, and ids of those of people, by pair; they are what is known from now on."""
+        self._looked_at = time.monotonic()  # before it: what comes while it is on its way is not in it
+        old: dict[Pair, list[FigureRecord]] = {}
+        people: dict[Pair, list[int]] = {}
+        for span in spans:
+            for figure in figures(self._server, self._video, sorted(objects), span, geometry=False):
+                pair = (figure.object_id, figure.frame)
+                if figure.by_person:
+                    people.setdefault(pair, []).append(figure.id)
+                else:
+                    old.setdefault(pair, []).append(figure)
+        self._objects, self._spans = objects, spans
+        self._old, self._human, self._touched = old, set(people), set()
+        return old, people
 
     def _notice_way(self, frames: Sequence[int]) -> None:
         if frames:

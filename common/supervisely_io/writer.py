@@ -91,7 +91,8 @@ class FigureWriter:
     queue_frames: `put` waits while so many frames wait. pace_s: the first frame is sent at once, those after it together
     when a hundred figures wait, `pace_s` has passed, or someone waits for them. retry: how long an outage is borne. stop:
     once set, what waits is sent at once, for `grace_s` at most, and then dropped, as with `close(drop=True)`.
-    fresh_s: see `Standing`.
+    fresh_s: see `Standing`. expected: objects, first frame and last of what will be put, as far as that is known: with it
+    "replace" looks what stands there before the first figure comes.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class FigureWriter:
         stop: threading.Event | None = None,
         grace_s: float = 0.0,
         fresh_s: float = FRESH_S,
+        expected: tuple[Collection[int], int, int] | None = None,
     ) -> None:
         if queue_frames < 1:
             raise ValueError(f"queue_frames is 1 or more, got {queue_frames}")
@@ -118,6 +120,7 @@ class FigureWriter:
         self._next_send = 0.0
         self._stop, self._grace_s = stop or threading.Event(), grace_s
         self._standing = Standing(self._server, video, fresh_s)
+        self._expected = expected if mode == "replace" else None
         self._given_up = threading.Event()
         self._adder = BulkAdder(self._server, video, retry or OUTAGE, self._given_up)
         self._queue: deque[_Item] = deque()
@@ -226,6 +229,8 @@ class FigureWriter:
         self._queue.clear()
 
     def _run(self) -> None:
+        if self._expected is not None:
+            self._standing.expect(*self._expected)
         while True:
             batch = self._take()
             if batch is None:

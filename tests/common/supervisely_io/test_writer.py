@@ -301,6 +301,80 @@ def test_protection_during_the_request_takes_figures_back(
     assert confirmed == [Confirmed(2, tuple(objects[:2]), {objects[1]: 1})]
 
 
+def test_one_list_serves_many_writes(server: Server, record: VideoRecord, objects: list[int], wire: Wire) -> None:
+    expected = (objects, 1, FRAMES)
+    with FigureWriter(server, record, pace_s=0.0, fresh_s=60, expected=expected) as writer:
+        for frame in range(1, FRAMES):
+            before = writer.report.written
+            writer.put(frame, [new(ident, frame) for ident in objects])
+            while writer.report.written == before:
+                time.sleep(0.005)
+        assert (wire.calls["figures.bulk.add"], wire.calls["figures.list"]) == (FRAMES - 1, 1)
+    # and one behind them
+    assert wire.calls["figures.list"] == 2
+    assert writer.report == WriteReport(written=3 * (FRAMES - 1))
+
+
+@pytest.mark.parametrize("how", ["drawn", "corrected"])
+def test_a_person_who_was_quicker_than_the_list_keeps_the_place(
+    server: Server, served: Served, record: VideoRecord, objects: list[int], wire: Wire, how: str
+) -> None:
+    """The list is older than what the person did: the figure that was written meanwhile goes, and nobody need tell."""
+    a, b, _ = objects
+    old = drawn(served, record, a, 3, trackId="t", nnCreated=True, nnUpdated=True)
+    people: list[int] = []
+    yielded: list[tuple[int, int]] = []
+
+    def edit(method: str, _: httpx.Request) -> None:
+        if method == "figures.list" and not people:
+            if how == "drawn":
+                people.append(drawn(served, record, a, 2))
+            else:
+                assert served.call("figures.editInfo", {"id": old, "geometry": rectangle(), "trackId": None}).ok
+                people.append(old)
+
+    wire.after = edit
+    place = (a, 2 if how == "drawn" else 3)
+    with FigureWriter(server, record, on_yielded=lambda *where: yielded.append(where)) as writer:
+        for frame in (1, 2, 3):
+            writer.put(frame, [new(a, frame), new(b, frame)])
+        assert writer.flush(20)
+        found = list(figures(server, record))
+    assert places(found) == Counter((ident, frame) for ident in (a, b) for frame in (1, 2, 3))
+    assert [f.id for f in found if (f.object_id, f.frame) == place] == people
+    assert yielded == [place]
+    assert (writer.report.written, writer.report.kept) == (5, 1)
+
+
+def test_where_a_person_removed_a_figure_since_the_list_ours_is_written(
+    server: Server, served: Served, record: VideoRecord, objects: list[int]
+) -> None:
+    theirs = drawn(served, record, objects[0], 3)
+    with FigureWriter(server, record, pace_s=0.0) as writer:
+        writer.put(2, [new(objects[0], 2)])  # the list that it is written by shows frame 3 too
+        while not writer.report.written:
+            time.sleep(0.005)
+        assert served.call("figures.bulk.remove", {"figureIds": [theirs]}).ok
+        writer.put(3, [new(objects[0], 3)])
+    assert {f.frame for f in figures(server, record)} == {2, 3}
+    assert writer.report == WriteReport(written=2)
+
+
+def test_who_corrects_a_figure_just_written_keeps_the_correction(
+    server: Server, served: Served, record: VideoRecord, objects: list[int]
+) -> None:
+    with FigureWriter(server, record) as writer:
+        writer.put(2, [new(objects[0], 2)])
+        while not writer.report.written:
+            time.sleep(0.005)
+        [mine] = list(figures(server, record))
+        corrected = {"id": mine.id, "geometry": rectangle(left=11), "nnUpdated": False}
+        assert served.call("figures.editInfo", corrected).ok
+        assert figure(server, mine.id).by_person
+        assert writer.flush(20)
+    assert [f.id for f in figures(server, record)] == [mine.id]
+
+
 def test_an_edit_between_reading_and_removing_wins(
     server: Server, served: Served, record: VideoRecord, objects: list[int], wire: Wire
 ) -> None:
@@ -399,6 +473,27 @@ def test_stopping_drops_what_waits(server: Server, record: VideoRecord, objects:
     report = writer.close(drop=how == "close")
     assert (report.written, report.dropped) == (1, FRAMES - 2)
     assert len(list(figures(server, record))) == 1
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_a_stop_sends_what_is_finished_while_the_server_answers(
+    server: Server, record: VideoRecord, objects: list[int], arm: Arm, away: bool
+) -> None:
+    stop = threading.Event()
+    with FigureWriter(server, record, stop=stop, grace_s=1.0, pace_s=60, retry=QUICK) as writer:
+        writer.put(1, [new(objects[0], 1)])
+        while not writer.report.written:
+            time.sleep(0.005)
+        writer.put(2, [new(objects[0], 2)])
+        if away:
+            arm("figures.bulk.add", status=503, count=1000)
+        stop.set()
+        writer.put(3, [new(objects[0], 3)])  # it was under way
+        began = time.monotonic()
+        report = writer.close(drop=True)
+    assert time.monotonic() - began < 8
+    assert (report.written, report.dropped) == ((1, 2) if away else (3, 0))
+    assert len(list(figures(server, record))) == report.written
 
 
 def test_a_slow_server_holds_the_tracker_back(
