@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from apps.workbench.settings import Settings
 from apps.workbench.specs import AppSpec, read_spec
 from apps.workbench.store import tasks
 from apps.workbench.store.database import Database
+from apps.workbench.supervisor import NICER
 from common.errors import UserError
 from tests.apps.workbench.harness import Running, Served, free_port
 
@@ -60,6 +62,11 @@ def test_the_app_gets_what_it_needs(served: Served, task_id: int) -> None:
     assert env["SERVER_ADDRESS"] == served.settings.address
     assert (env["ENV"], env["TASK_ID"], env["TEAM_ID"], env["WORKSPACE_ID"]) == ("production", str(task_id), "1", "1")
     assert env["SUPERVISELY_SKIP_HTTPS_USER_HELPER_CHECK"] == "true"
+
+
+def test_the_app_stands_behind_the_workbench_for_cores(served: Served, task_id: int) -> None:
+    mine = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, _pid(served, task_id)) == min(19, mine + NICER)
 
 
 def test_direct_requests_carry_the_envelope(served: Served, task_id: int) -> None:

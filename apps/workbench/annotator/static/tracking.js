@@ -186,7 +186,7 @@ function lastMade({ ids, span: [first, end], frame, direction }) {
 }
 
 // The picture goes along with tracking until the person looks or works elsewhere.
-let going = false;
+let going = false, ended = null; // ended: the run whose last figures are being read
 function follow(run) {
   // objects come one after another: where all of them have been, not where the first of them is
   run.heads = [...(run.heads ?? []), head(run)].slice(-Math.max(1, run.ids.length));
@@ -197,7 +197,7 @@ function follow(run) {
   goTo(to, { step: Math.sign(to - S.frame) || 1, alone: true });
   going = false;
 }
-const leave = () => { if (!going) for (const run of S.tracks.values()) run.watched = false; };
+const leave = () => { if (!going) for (const run of [...S.tracks.values(), ended ?? {}]) run.watched = false; };
 on("frame", leave);
 document.addEventListener("pointerdown", (event) => { if (event.target.closest?.("#middle, #bottom")) leave(); }, true);
 document.addEventListener("keydown", (event) => { if (!["Control", "Shift", "Alt", "Meta", "Tab"].includes(event.key)) leave(); }, true);
@@ -240,6 +240,7 @@ on("tracked", (run) => {
   if (run.stopping) { toast("Stopped. What was tracked so far is kept.", { id: "track" }); return; }
   if (!run.own) return;
   remember(run);
+  ended = run;
   refresh(...run.span).catch(() => null).then(() => report(run));
 });
 
@@ -251,7 +252,8 @@ function report(run) {
   const look = run.ids.filter((id) => S.objects.has(id)).flatMap(doubts).filter((doubt) => inside(doubt.frame)).sort((a, b) => a.frame - b.frame);
   const part = made < asked ? `${Math.max(0, made)} of ${asked}` : `${asked}`;
   const places = look.length ? ` ${look.length} place${look.length === 1 ? "" : "s"} to look at.` : "";
-  toast(`Tracked ${named(run.ids)} on ${part} frame${asked === 1 ? "" : "s"}.${places}`, {
+  const what = run.ids.length === 1 ? `${named(run.ids)} on ${part} frame${asked === 1 ? "" : "s"}` : `${named(run.ids)}: ${part} figures`;
+  toast(`Tracked ${what}.${places}`, {
     id: "track", seconds: 9,
     actions: [...(look.length ? [["Review", () => show(look[0])]] : []), ["Accept", () => approve(run)], ["Undo", () => discard(run)]],
   });
