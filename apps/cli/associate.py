@@ -13,7 +13,10 @@ import typer
 from apps.cli.progress import Reporter
 from common.association import registry
 from common.association.camera import text as camera_text
+from common.association.camera.motion import CameraMotion
 from common.association.contract import Affine, Tracks
+from common.association.offline.backward import run_backward
+from common.association.offline.both_ways import both_ways, unchanged
 from common.association.offline.repair import RepairSettings, repair
 from common.association.reid.bank import LooksBank
 from common.association.reid.descriptor import ALIKE, describe
@@ -62,10 +65,12 @@ def associate(
     _writable(out, detections, camera_motion)
     step = _step(rows)
     first = int(rows.frame.min(initial=1)) if step > 1 else 1
-    settings = Settings(timing=Timing(first, step, rate), camera="none" if source is None else "flow", alike=ALIKE)
+    settings = Settings(timing=Timing(first, step, rate), alike=ALIKE)
     engine = registry.make(tracker, settings)
     scores = _scores(rows, detections)
-    motions = {} if camera_motion is None else camera_text.read(camera_motion)
+    given = {} if camera_motion is None else camera_text.read(camera_motion)
+    measured = CameraMotion("none" if source is None else "flow")
+    motions: dict[int, Affine] = {}
     found: list[Tracks] = []
     bank = LooksBank()
     with Reporter(quiet) as reporter:
@@ -77,21 +82,27 @@ def associate(
                 seen = work.detections
                 if work.image is not None and len(seen):
                     seen = replace(seen, embeddings=describe(work.image, seen.xyxy))
-                camera: Affine | None = None
-                if motions and work.frame > first:
-                    camera = camera_text.between(motions, work.frame - 1 - step, work.frame - 1)
-                found.append(engine.update(seen, work.image, frame=work.frame, camera=camera))
+                camera = None if work.image is None else measured.estimate(work.image)
+                if given and work.frame > first:
+                    camera = camera_text.between(given, work.frame - 1 - step, work.frame - 1)
+                if camera is not None:
+                    motions[work.frame] = camera
+                found.append(engine.update(seen, frame=work.frame, camera=camera))
                 bank.add(found[-1], work.frame, seen)
                 stage.advance()
         found.append(engine.flush())
         tracks = Tracks.joined(found)
         if not no_repair:
+            again = _frames(rows, scores, range(first, last + 1, step)[::-1], None)
+            backward = run_backward(tracker, settings, ((work.frame, work.detections) for work in again), motions)
+            forward, tracks = tracks, both_ways(tracks, backward, rate or 30.0, step, motions)
+            known = unchanged(forward, tracks)
             done = repair(
                 tracks,
                 RepairSettings(fps=rate or 30.0, step=step),
                 size=wh,
-                motions=_one_based(motions),
-                looks=bank.looks() or None,
+                motions=motions,
+                looks={ident: look for ident, look in bank.looks().items() if ident in known} or None,
             )
             tracks = done.tracks
             reporter.say(done.summary())
@@ -144,10 +155,6 @@ def _step(rows: mot_text.MotRows) -> int:
     """Frames from one detection run to the next: 1, or more when all frames with detections are that far apart."""
     numbers = np.unique(rows.frame)
     return int(np.gcd.reduce(np.diff(numbers))) if len(numbers) > 3 else 1
-
-
-def _one_based(motions: dict[int, Affine]) -> dict[int, Affine]:
-    return {number + 1: motion for number, motion in motions.items()}
 
 
 def _size(text: str) -> tuple[int, int]:

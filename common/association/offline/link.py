@@ -85,6 +85,21 @@ def link(
     return Links(ends[rows], begins[columns], cost, sure, reasons)
 
 
+def costs(
+    found: Pieces,
+    i: Int,
+    j: Int,
+    fps: float,
+    settings: LinkSettings,
+    camera: Camera,
+    size: tuple[int, int] | None = None,
+    looks: Mapping[int, NDArray[np.floating]] | None = None,
+) -> Float:
+    """Of linking pieces i with pieces j, each after its partner; float64, infinite for what cannot be."""
+    total: Float = np.sum(list(_terms(found, i, j, fps, settings, camera, size, looks).values()), 0)
+    return total
+
+
 def _candidates(found: Pieces, fps: float, settings: LinkSettings) -> tuple[Int, Int]:
     """Pairs where one ends before the other begins, not too long before. By beginning, so that no table of all is needed."""
     order = np.argsort(found.first, kind="stable")
