@@ -93,8 +93,9 @@ def test_ctrl_c_before_it_is_ready_leaves_nothing_behind(tmp_path: Path):
     _wait(painting)
     seen.update({child.pid: child for child in psutil.Process(process.pid).children(recursive=True)})
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
-    assert process.returncode == 130
+    _, said = process.communicate(timeout=60)
+    # A busy machine may have let it get ready before the signal came.
+    assert process.returncode == (0 if "The suite runs at" in said else 130)
     _, alive = psutil.wait_procs(list(seen.values()), timeout=20)
     assert not alive
 
