@@ -54,7 +54,7 @@ class Losses(NamedTuple):
 
 def main() -> None:
     """See the module."""
-    train(loop.arguments(__doc__, "points", steps=3000, batch=8))
+    train(loop.arguments(__doc__, "points", steps=800, batch=4))
 
 
 def train(args: argparse.Namespace) -> None:
@@ -62,7 +62,9 @@ def train(args: argparse.Namespace) -> None:
     device = resolve_device(args.device)
     torch.manual_seed(args.seed)
     network = PointMatcher(PointsConfig()).to(device=device, memory_format=torch.channels_last)
-    generator = PointGenerator(atlas.build(args.seed).to(device), PointSettings(), args.seed)
+    generator = PointGenerator(
+        atlas.build(args.seed, grounds=120, skins=240, outlines=200).to(device), PointSettings(), args.seed
+    )
     drawn: list[Pair] = []
 
     def learn(optimizer: torch.optim.Optimizer, step: int) -> Losses:

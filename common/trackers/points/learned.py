@@ -15,4 +15,5 @@ LEARNED: dict[str, str] = {
     "tapnextpp-512": "common.trackers.points.tapnext:make",
     "pips": "common.trackers.points.pips:make",
     "pips2": "common.trackers.points.pips:make",
+    "tiny_points": "common.trackers.points.tiny_points:make",
 }

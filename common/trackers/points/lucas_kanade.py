@@ -103,7 +103,7 @@ class LucasKanadeRun:
     def push(self, image: Image) -> list[list[Prediction]]:
         if image.shape[:2] != self._field.gray.shape:
             raise ValueError(f"the frame is {image.shape[:2]}, the first one was {self._field.gray.shape}")
-        step(self._field, _gray(image))
+        self._carry(image)
         for shape in self._shapes:
             self._settle(shape)
         return [[self._prediction(shape) for shape in self._shapes]]
@@ -117,6 +117,10 @@ class LucasKanadeRun:
             for s in self._shapes
         ]
         return pack({"format": _FORMAT, "shapes": shapes, "field": self._field.to_tree()})
+
+    def _carry(self, image: Image) -> None:
+        """All points to the next picture."""
+        step(self._field, _gray(image))
 
     def _settle(self, shape: _Shape) -> None:
         """Put the hidden vertices of a shape where the seen ones want them, and call back a seen one that ran away."""
