@@ -1,7 +1,7 @@
 """Memory of `python -m apps label` on a long video and on a short one: it must not depend on the length.
 
 Each length is labelled by a process of its own, as a user starts it, on one synthetic scene that is played to and fro. The
-process is looked at twice a second: how far its journal is, and what it holds in memory. Prints the peaks, writes
+process is looked at twice a second for what it holds in memory. Prints the peaks, writes
 out/benchmarks/assistant_memory.png, and exits with 1 when the longest takes more than 5 % above the shortest.
 
     python benchmarks/assistant_memory.py [--frames 500 5000]
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -28,7 +27,6 @@ import matplotlib.pyplot as plt
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from apps.cli.job import JOURNAL
 from common.evaluation.scenes import random_scene
 from common.geometry.annotation import AnnotationWriter, Figure
 from common.geometry.meta import ObjectClass, ProjectMeta
@@ -39,8 +37,8 @@ OUT = ROOT / "out" / "benchmarks"
 ALLOWED = 0.05
 _LOOK_EVERY_S = 0.5
 
-Curve = list[tuple[int, float]]
-"""Frames that are through, MiB."""
+Curve = list[tuple[float, float]]
+"""Seconds, MiB."""
 
 
 def material(folder: Path, lengths: Sequence[int]) -> None:
@@ -75,13 +73,14 @@ def measure(folder: Path, length: int) -> tuple[float, Curve]:
     command += ["--out", str(out), "--candidate", "exemplar", "--no-overlay", "--quiet", "--every", "2"]
     child = subprocess.Popen(command, cwd=ROOT)
     curve: Curve = []
+    began = time.monotonic()
     while True:
         pid, status, usage = os.wait4(child.pid, os.WNOHANG)
         if pid:
             break
-        with contextlib.suppress(OSError, sqlite3.Error, IndexError, ValueError, TypeError):
+        with contextlib.suppress(OSError, IndexError, ValueError):
             pages = int(Path(f"/proc/{child.pid}/statm").read_text().split()[1])
-            curve.append((_through(out / JOURNAL), pages * os.sysconf("SC_PAGESIZE") / 2**20))
+            curve.append((time.monotonic() - began, pages * os.sysconf("SC_PAGESIZE") / 2**20))
         time.sleep(_LOOK_EVERY_S)
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode != 0:
@@ -92,16 +91,12 @@ def measure(folder: Path, length: int) -> tuple[float, Curve]:
     return usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10), curve
 
 
-def _through(journal: Path) -> int:
-    with contextlib.closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True)) as db:
-        return int(db.execute("SELECT next FROM job").fetchone()[0])
-
-
 def plot(curves: dict[int, Curve], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
     for length, curve in curves.items():
-        axes.plot([at for at, _ in curve], [mib for _, mib in curve], label=f"{length} frames")
-    axes.set_xlabel("frames labelled")
+        whole = curve[-1][0] if curve else 1.0
+        axes.plot([at / whole for at, _ in curve], [mib for _, mib in curve], label=f"{length} frames")
+    axes.set_xlabel("share of the run")
     axes.set_ylabel("resident memory, MiB")
     axes.set_ylim(0)
     axes.set_title("label: memory does not depend on the length of the video")

@@ -18,6 +18,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse, Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
+from apps.pages import add_style
 from apps.predict.schema import RunParameters
 from apps.predict.service import Service
 from apps.predict.store import OVER
@@ -86,6 +87,8 @@ def _preset(service: Service) -> None:
 
 
 def add_jobs(app: FastAPI) -> None:
+    add_style(app)
+
     @app.post("/run")
     async def run(call: Call, service: Predict) -> dict[str, Any]:
         ident = await run_in_threadpool(service.run, call)

@@ -24,8 +24,10 @@ from common.weights.options import DEFAULT, EngineOptions
 
 GAIN = 0.015
 """F1 that a fusion must be better by than its best member, for it costs the time of both."""
-_DOUBT = 0.05
+_DOUBT = 0.12
 """F1 that candidates may differ by at most and count as equal; less the more objects they were measured on."""
+_ONE = 0.75
+"""Share of one object's worth of F1 by which candidates may differ and count as equal."""
 _SURE_OF = 1.5
 """Objects that a fusion, or a detector of a class's own, must get right beyond the others: one may be chance."""
 _SLOW = 0.01
@@ -115,7 +117,11 @@ def select(
             on_score(rows[-1])
     if not tried:
         raise UserError(f"None of the {len(candidates)} candidates works here. {rows[0].why}")
-    return _choose(support.classes, tried, rows, on_score)
+    labelled: dict[str, int] = {}
+    for example in support.examples:
+        for label in example.labels:
+            labelled[label.class_name] = labelled.get(label.class_name, 0) + (label.box is not None)
+    return _choose(support.classes, tried, rows, on_score, labelled)
 
 
 def _worth(tried: Tried, name: str) -> float:
@@ -130,7 +136,7 @@ def _worth(tried: Tried, name: str) -> float:
 def _likely(worths: Sequence[float], wanted: int) -> int:
     """The first of those that are about as good as the best: candidates come with the likely ones first, and what a few
     objects measure is not sure. wanted: how many objects it was measured on."""
-    least = max(worths) - min(_DOUBT, _DOUBT * 10 / max(wanted, 1))
+    least = max(worths) - min(_DOUBT, _ONE / max(wanted, 1))
     return next(number for number, worth in enumerate(worths) if worth >= least)
 
 
@@ -139,7 +145,10 @@ def _choose(
     tried: Sequence[Tried],
     rows: list[Score],
     on_score: Callable[[Score], None] | None,
+    labelled: Mapping[str, int] | None = None,
 ) -> Choice:
+    """labelled: labels by class. On the frames around one picture the same objects are seen again and again: that makes no
+    measurement surer."""
     rules: list[Rule] = []
     used: list[Tried] = []
     told: list[str] = []
@@ -150,14 +159,16 @@ def _choose(
         return used.index(one)
 
     means = [float(np.mean([_worth(one, name) for name in classes])) for one in tried]
-    wanted = sum(rate.wanted for rate in tried[0].score.classes.values())
+    distinct = {
+        name: min(rate.wanted, (labelled or {}).get(name, rate.wanted)) for name, rate in tried[0].score.classes.items()
+    }
+    wanted = sum(distinct.values())
     overall = tried[_likely(means, wanted)]
     for label, name in enumerate(classes):
         ranked = sorted(tried, key=lambda t: -_worth(t, name))
-        own = tried[0].score.classes.get(name)
-        best = tried[_likely([_worth(one, name) for one in tried], own.wanted if own else 0)]
+        best = tried[_likely([_worth(one, name) for one in tried], distinct.get(name, 0))]
         # a class of its own detector only where that is clearly better than the detector that is best for all
-        needed = max(GAIN, _SURE_OF / max(own.wanted if own else 1, 1))
+        needed = max(GAIN, _SURE_OF / max(distinct.get(name, 1), 1))
         if _worth(best, name) < _worth(overall, name) + needed:
             best = overall
         rates = best.score.classes.get(name)

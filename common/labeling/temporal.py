@@ -33,7 +33,7 @@ _STEADY = 0.6
 """IoU from which a find and the carried box are averaged, where flow is sure."""
 _FLOW = 0.75
 """Trust from which flow is sure."""
-_GAIN = 0.25
+_GAIN = 0.5
 """Share of a find in the average, once there were many."""
 _DRAWN = 4.0
 """Finds that a person's box is worth."""

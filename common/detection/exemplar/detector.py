@@ -13,6 +13,7 @@ from common.detection.exemplar import channels, closer
 from common.detection.exemplar.channels import Level
 from common.detection.exemplar.closer import Closer
 from common.detection.exemplar.learning import Learned, learn
+from common.detection.exemplar.refining import Refiner, refined
 from common.detection.exemplar.settings import ExemplarPicture, ExemplarSettings
 from common.detection.exemplar.windows import Finder, Template
 from common.detection.selection import suppress
@@ -75,7 +76,9 @@ class ExemplarDetector:
         again, moved = self._judged(levels, boxes)
         # the second look is at the corrected box: its place is better, and its score is that of the place
         boxes, scores = moved, again
-        return self._given(boxes, scores, image.shape)
+        found = self._given(boxes, scores, image.shape)
+        put = refined(image, found.xyxy, found.classes, self._learned.refiners, s, self._learned.table)
+        return Detections(put, found.scores, found.classes)
 
     def score(self, image: Image, boxes: Float) -> Float:
         """How much each box shows an object of each class, float32 (n, classes), 0..1."""
@@ -94,6 +97,7 @@ class ExemplarDetector:
                 "table": learned.table,
                 "sides": [learned.smallest, learned.largest],
                 "templates": [{"weights": t.weights, "offset": t.offset, "label": t.label} for t in learned.templates],
+                "refiners": [{"label": r.label, "mean": r.mean, "weights": r.weights} for r in learned.refiners],
                 "closer": {name: getattr(look, name) for name in Closer.__dataclass_fields__},
             }
         )
@@ -105,7 +109,8 @@ class ExemplarDetector:
             tree = unpack(data)
             templates = tuple(Template(t["weights"], float(t["offset"]), int(t["label"])) for t in tree["templates"])
             low, high = tree["sides"]
-            learned = Learned(tree["table"], templates, Closer(**tree["closer"]), float(low), float(high))
+            refiners = tuple(Refiner(int(r["label"]), r["mean"], r["weights"]) for r in tree["refiners"])
+            learned = Learned(tree["table"], templates, Closer(**tree["closer"]), float(low), float(high), refiners)
             return cls(learned, tree["classes"], ExemplarSettings(**tree["settings"]))
         except (KeyError, TypeError, ValueError) as error:
             raise PromptInvalid(f"This is no model learned from examples: {error}.") from error

@@ -13,9 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from common.detection.exemplar import channels, closer, windows
+from common.detection.exemplar import channels, closer, refining, windows
 from common.detection.exemplar.channels import Level
 from common.detection.exemplar.closer import Closer
+from common.detection.exemplar.refining import Refiner
 from common.detection.exemplar.settings import ExemplarPicture, ExemplarSettings
 from common.detection.exemplar.windows import Finder, Template
 from common.errors import PromptInvalid
@@ -46,6 +47,7 @@ class Learned:
     closer: Closer
     smallest: float
     largest: float
+    refiners: tuple[Refiner, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +73,8 @@ def learn(pictures: Sequence[ExemplarPicture], classes: int, settings: ExemplarS
     table = _colours(pictures, classes)
     seen = [one for p in pictures for one in _views(p, len(pictures), smallest, largest, settings, table)]
     templates = _templates(seen, classes, settings, rng)
-    return Learned(table, templates, _closer(seen, templates, classes, settings, rng), smallest, largest)
+    look = _closer(seen, templates, classes, settings, rng)
+    return Learned(table, templates, look, smallest, largest, refining.fit(pictures, classes, settings, table))
 
 
 def _sides(boxes: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from common.detection.contract import Detector
-from common.detection.exemplar import channels
+from common.detection.exemplar import channels, refining
 from common.detection.exemplar.detector import ExemplarDetector
 from common.detection.exemplar.settings import ExemplarPicture, ExemplarSettings
 from common.errors import PromptInvalid
@@ -109,6 +111,56 @@ def test_nothing_labelled_is_told():
     picture = ExemplarPicture(lambda: ToyVideo().read(0), np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
     with pytest.raises(PromptInvalid, match="No object is labelled"):
         ExemplarDetector.from_pictures([picture], CLASSES)
+
+
+def test_boxes_that_are_off_are_put_right(detector):
+    """Of things on another ground; what is at the picture's edge is left as it is."""
+    learned_from = detector._learned
+    video, rng = ToyVideo(seed=2), np.random.default_rng(0)
+    assert {one.label for one in learned_from.refiners} == {0, 1}
+    before, after = [], []
+    for frame in (3, 9):
+        things = [(t, box) for t, box in video.boxes(frame, 1.0) if (box[:2] > 3).all()]
+        truth = np.array([box for _, box in things])
+        off = (truth + rng.normal(0, 2.5, truth.shape)).astype(np.float32)
+        labels = np.array([t.kind for t, _ in things])
+        put = refining.refined(
+            video.read(frame), off, labels, learned_from.refiners, ExemplarSettings(), learned_from.table
+        )
+        before += np.diag(box_iou(off, truth)).tolist()
+        after += np.diag(box_iou(put, truth)).tolist()
+    assert np.mean(after) > np.mean(before) + 0.03, (np.mean(before), np.mean(after))
+    edge = np.array([[0, 20, 28, 50]], np.float32)
+    same = refining.refined(
+        video.read(3), edge, np.zeros(1, np.int64), learned_from.refiners, ExemplarSettings(), learned_from.table
+    )
+    np.testing.assert_array_equal(same, edge)
+
+
+def test_looks_that_say_nothing_refine_nothing():
+    rng = np.random.default_rng(0)
+    looks, targets = rng.normal(size=(80, 50)), rng.normal(0, 0.1, (80, 4))
+    owners = np.repeat(np.arange(4), 20)
+    assert refining._fitted(0, looks, targets, owners) is None
+    told = refining._fitted(0, looks, looks[:, :4] * 0.1, owners)
+    assert told is not None and told.weights.shape == (50, 4)
+
+
+def test_pictures_that_are_partly_labelled_give_objects_and_no_background():
+    video = ToyVideo(seed=1)
+    support = video.support((0, 9))
+    partial = replace(
+        support.picture(1),
+        boxes=support.picture(1).boxes[:1],
+        classes=support.picture(1).classes[:1],
+        masks=(),
+        partial=True,
+    )
+    made = ExemplarDetector.from_pictures([support.picture(0), partial], CLASSES)
+    hit, wrong, missed = rates(made, video, range(6, 18, 6))
+    assert hit >= 7 and wrong <= 1, (hit, wrong, missed)
+    with pytest.raises(PromptInvalid, match="No object is labelled"):
+        ExemplarDetector.from_pictures([partial], CLASSES)
 
 
 def test_held_out_things_are_no_background():

@@ -42,6 +42,15 @@ def test_rates(seen, real, f1, precision, recall):
     assert rates.wanted == len(real.boxes)
 
 
+def test_beside_what_was_corrected_nothing_is_wrong():
+    """One thing of several was labelled: only what lies on it can be wrong."""
+    one = Truth(BOXES[:1], np.zeros(1, np.int64), np.zeros((0, 4), np.float32), partial=True)
+    beside = counting.best([counting.hits(found([*BOXES, FAR], [0.9, 0.8, 0.7, 0.6]), one, 0)])
+    assert (beside.f1, beside.precision, beside.wanted) == (1.0, 1.0, 1)
+    badly = counting.at([counting.hits(found([[0, 0, 10, 25]], [0.9]), one, 0)], 0.5)
+    assert (badly.precision, badly.recall) == (0.0, 0.0)
+
+
 def test_the_threshold_lies_between_hits_and_false_alarms():
     parts = [counting.hits(found([*BOXES, FAR], [0.8, 0.75, 0.7, 0.3]), truth(), 0)]
     assert 0.3 < counting.best(parts).threshold <= 0.7

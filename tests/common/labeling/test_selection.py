@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -119,6 +120,28 @@ def test_one_picture_gives_its_surroundings_and_its_own_halves():
     assert sum(len(fold.tests[0].truth.boxes) for fold in halves) + 0 == sum(learned)
     for fold in halves:
         assert len(fold.train[0].ignore) == len(fold.tests[0].truth.boxes)
+
+
+def test_corrected_frames_are_measured_on_and_never_alone():
+    video = ToyVideo(24)
+    complete, corrected = video.support((8,)), video.support((3, 15))
+    partial = tuple(replace(e, labels=e.labels[:1], partial=True) for e in corrected.examples)
+    support = replace(complete, examples=(*complete.examples, *partial))
+    found = trials.folds(support)
+    tests = [test for test in found[0].tests if test.about == "corrected"]
+    assert [test.frame for test in tests] == [3, 15] and all(t.truth.partial and len(t.truth.boxes) == 1 for t in tests)
+    assert sum(test.about == "corrected" for fold in found for test in fold.tests) == 2
+    assert not any(picture.partial for fold in found for picture in fold.train)
+    assert list(support.frames(video)) == [8]
+    with pytest.raises(UserError, match="No object"):
+        replace(complete, examples=partial)
+
+
+def test_a_measurement_on_the_same_few_things_again_and_again_is_no_surer():
+    """Of two that differ by less than one thing is worth, the likely one is taken."""
+    few = selection._likely([0.90, 0.97], 6)
+    many = selection._likely([0.90, 0.97], 60)
+    assert (few, many) == (0, 1)
 
 
 # -- mapping, scale, fusion ----------------------------------------------------------------------------------------------
