@@ -318,7 +318,8 @@ class FigureWriter:
                 if ident not in same and (figure.object_id, figure.frame) not in spared
             ]
         )
-        self._standing.wrote({p: i for p, i in stored.items() if (p.object_id, p.frame) not in spared})
+        if self._mode == "replace":
+            self._standing.wrote({p: i for p, i in stored.items() if (p.object_id, p.frame) not in spared})
         self._count(
             written=len(stored),
             kept=kept,
