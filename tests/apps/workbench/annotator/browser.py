@@ -83,7 +83,11 @@ class Bench:
 
     def start(self) -> None:
         self._process = subprocess.Popen(self._command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait(self._answers, "the workbench's start", 4 * PATIENCE_S)
+        try:
+            wait(self._answers, "the workbench's start", 4 * PATIENCE_S)
+        except BaseException:
+            self.stop()  # nobody else would
+            raise
 
     def _answers(self) -> bool:
         assert self._process.poll() is None, "the workbench ended"
