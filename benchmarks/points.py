@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -181,6 +182,7 @@ def main() -> int:
     parser.add_argument("--plot", type=Path, default=ROOT / "out" / "points.png")
     options = parser.parse_args()
     cv2.setNumThreads(options.threads)
+    os.environ["OMP_NUM_THREADS"] = str(options.threads)  # PyTorch's, which is not loaded yet
     followers = {"plain OpenCV LK": plain}
     for name in options.trackers:
         followers[name] = named(name, options.weights if name == "tiny_points" else None)
