@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -110,3 +111,15 @@ def test_a_file_that_is_no_video_is_told_before_anything_starts(tmp_path: Path):
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "data").exists()
+
+
+def test_the_start_loads_only_what_it_needs() -> None:
+    """Libraries that one command needs, or a network that is chosen later, cost every start seconds."""
+    code = (
+        "import sys; heavy = ('torch', 'supervisely', 'ultralytics', 'matplotlib')\n"
+        "from apps.cli.app import app_for; app_for(['run'])\n"
+        "print([name for name in (*heavy, 'scipy', 'apps.cli.label') if name in sys.modules])\n"
+        "import apps.cli.forked; print([name for name in heavy if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == ["[]", "[]"]
