@@ -122,7 +122,7 @@ def test_several_videos_learn_from_one(command: Command, clip: tuple[Path, Path]
     folder.mkdir()
     write_clip(folder / "b.mp4", seed=4, frames=10)
     shutil.copy(clip[0], folder / "a.mp4")
-    how = ("label", folder, "--examples", clip[1], "--out", tmp_path / "out", "--no-overlay", *QUICK)
+    how = ("label", folder, "--examples", clip[1], "--out", tmp_path / "out", "--no-overlay", "--workers", 2, *QUICK)
     done = command(*how)
     assert done.returncode == 0, done.stderr
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
