@@ -62,18 +62,14 @@ def pieces(tracks: Tracks, window: int) -> Pieces:
 
 
 def _line(frames: Int, boxes: Float, at: np.int64) -> tuple[Float, Float]:
-    """Value at a frame and slope per frame of least squares; of short pieces the slope is drawn towards
-    standing still, not where they are."""
+    """Value at a frame and slope per frame of least squares; short pieces are drawn towards standing still."""
     time = (frames - at).astype(np.float64)
     mean_time, mean = time.mean(), boxes.mean(0)
     off = time - mean_time
-    spread = float(off @ off)
-    moment = off @ (boxes - mean)
-    value = mean - (moment / spread if spread > 0 else 0.0) * mean_time
     # As if it had also been seen standing still once, about 0.15 s to either side: two boxes give no speed worth trusting.
-    slope = moment / (spread + 2 * 4.5**2)
+    slope = off @ (boxes - mean) / (off @ off + 2 * 4.5**2)
     slope[2:] *= 0.5
-    return value, slope
+    return mean - slope * mean_time, slope
 
 
 def warped(boxes: Float, affine: Affine | None) -> Float:
