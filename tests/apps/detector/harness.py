@@ -108,7 +108,7 @@ class DetectorRunning:
         service = self.api.state.service
         client = Client(f"http://127.0.0.1:{self.port}", self._access.address, self._access.token, service)
         wait_until(lambda: self._server.started or not self._thread.is_alive(), 20)
-        wait_until(lambda: client.get("is_ready").status_code == 200, 30)
+        wait_until(lambda: client.get("is_ready").status_code == 200, 120)
         return client
 
     def __exit__(self, *_: object) -> None:
