@@ -93,7 +93,9 @@ def dialog(page: Page, name: str, ask: Callable[[], None]) -> None:
 
 def shoot(page: Page, name: str) -> None:
     page.mouse.move(700, 30)
-    page.evaluate("document.querySelector('dialog') ?? document.activeElement.blur()")  # no ring around what was clicked
+    page.evaluate(
+        "document.querySelector('dialog') ?? document.activeElement.blur()"
+    )  # no ring around what was clicked
     page.wait_for_timeout(700)
     picture = Image.open(io.BytesIO(page.screenshot()))
     # 256 colours: a third of the size, and hardly to be seen

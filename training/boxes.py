@@ -45,7 +45,7 @@ _CHECKED = 16
 
 def main() -> None:
     """See the module."""
-    train(loop.arguments(__doc__, "boxes", steps=1100, batch=10))
+    train(loop.arguments(__doc__, "boxes", steps=4000, batch=10))
 
 
 def train(args: argparse.Namespace) -> None:
