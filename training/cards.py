@@ -85,7 +85,10 @@ def text(
     scores = "\n".join(f"| {key.replace('_', ' ')} | {value:.3f} |" for key, value in checked.items())
     kept = progress.history[-1] if progress.history else {}
     last = ", ".join(f"{key} {value:.3f}" for key, value in kept.items() if key not in _NOT_TOLD)
-    command = f"python -m training.{card.name} --steps {settings['steps']} --seed {settings['seed']} --install"
+    device, threads = next(network.parameters()).device.type, torch.get_num_threads()
+    # other devices and other numbers of threads round differently, so they make other bytes
+    how = f"--device {device} --threads {threads}"
+    command = f"python -m training.{card.name} --steps {settings['steps']} --seed {settings['seed']} {how} --install"
     return f"""# Weights of our own: {card.name}
 
 | | |
