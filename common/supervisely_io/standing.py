@@ -45,10 +45,10 @@ class Found:
 
 
 class Standing:
-    """Owned by one thread. Memory: what stands on the frames next to those being written."""
+    """Owned by one thread. server: is asked from now on. Memory: what stands on the frames next to those being written."""
 
     def __init__(self, server: Server, video: VideoRecord, fresh_s: float = FRESH_S) -> None:
-        self._server, self._video, self._fresh_s = server, video, fresh_s
+        self.server, self._video, self._fresh_s = server, video, fresh_s
         self._objects: frozenset[int] = frozenset()
         self._spans: Sequence[tuple[int, int]] = ()
         self._looked_at = 0.0
@@ -120,16 +120,17 @@ class Standing:
         self, objects: frozenset[int], spans: Sequence[tuple[int, int]]
     ) -> tuple[Mapping[Pair, list[FigureRecord]], Mapping[Pair, list[int]]]:
         """Figures of trackers, and ids of those of people, by pair; they are what is known from now on."""
-        self._looked_at = time.monotonic()  # before it: what comes while it is on its way is not in it
+        began = time.monotonic()  # what comes while it is on its way is not in it
         old: dict[Pair, list[FigureRecord]] = {}
         people: dict[Pair, list[int]] = {}
         for span in spans:
-            for figure in figures(self._server, self._video, sorted(objects), span, geometry=False):
+            for figure in figures(self.server, self._video, sorted(objects), span, geometry=False):
                 pair = (figure.object_id, figure.frame)
                 if figure.by_person:
                     people.setdefault(pair, []).append(figure.id)
                 else:
                     old.setdefault(pair, []).append(figure)
+        self._looked_at = began
         self._objects, self._spans = objects, spans
         self._old, self._human, self._touched = old, set(people), set()
         return old, people

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -29,6 +30,9 @@ PACE_S = 2.0
 _GATHER_S = 0.02
 """How long a figure that could be sent at once waits for others of its frame."""
 
+_BRIEF = Retry(total_s=2.0)
+"""For the last look of a writer that was dropped: who stops a job does not wait for a server that is away."""
+
 _MAX_FRAMES_AT_ONCE = 256
 _MAX_REASONS = 20
 
@@ -52,8 +56,8 @@ class WriteReport:
 
     written: stored. kept: not sent because a person's figure stands in its place. outdated: not sent, or taken back,
     because of `protect`. refused: the server said no to the figure itself; the first reasons are in refusals. dropped:
-    given to the writer but not known to be stored, because it was stopped or the server was away too long. replaced: older figures of trackers that were removed.
-    undeleted: such figures that the server would not remove. doubled: figures that arrived twice and were removed once.
+    given to the writer but not known to be stored, because it was stopped or the server was away too long. replaced: older
+    figures of trackers that were removed. undeleted: such figures that the server would not remove. doubled: figures that arrived twice and were removed once.
     """
 
     written: int = 0
@@ -160,8 +164,7 @@ class FigureWriter:
             while len(self._queue) >= self._limit and not self._stop.is_set() and not self._thread.ended:
                 self._changed.wait(0.5)
             self._thread.check()
-            full = len(self._queue) >= self._limit
-            if self._thread.ended or (self._stop.is_set() and (full or not self._grace_s)):
+            if self._thread.ended or (self._stop.is_set() and not self._grace_s):
                 self._count(dropped=len(item.figures))
                 return
             if not self._queue:
@@ -230,7 +233,10 @@ class FigureWriter:
 
     def _run(self) -> None:
         if self._expected is not None:
-            self._standing.expect(*self._expected)
+            with contextlib.suppress(
+                UserError
+            ):  # only a look ahead: the first write looks again, and counts what fails
+                self._standing.expect(*self._expected)
         while True:
             batch = self._take()
             if batch is None:
@@ -252,6 +258,10 @@ class FigureWriter:
                     self._changed.notify_all()
         if not self._given_up.is_set():
             self._look_behind(last=True)
+        else:  # nothing new is written, but what was must not stand beside a person's figure
+            self._server = self._standing.server = self._server.to(retry=_BRIEF)
+            with contextlib.suppress(UserError):
+                self._make_way(self._standing.check(last=True))
 
     def _take(self) -> list[_Item] | None:
         """What goes into the next request: what waits, up to a hundred figures. [] = sweep; None = the end."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -346,6 +347,44 @@ def test_a_person_who_was_quicker_than_the_list_keeps_the_place(
     assert (writer.report.written, writer.report.kept) == (5, 1)
 
 
+@pytest.mark.parametrize("how", ["stop", "exception"])
+def test_what_was_written_beside_a_persons_figure_goes_when_the_writer_is_dropped(
+    server: Server, served: Served, record: VideoRecord, objects: list[int], how: str
+) -> None:
+    ident = objects[0]
+    stop = threading.Event()
+
+    def job() -> None:
+        with FigureWriter(server, record, pace_s=0.0, fresh_s=60, stop=stop) as writer:
+            for frame in (1, 2):
+                writer.put(frame, [new(ident, frame)])  # the first list shows frame 2 too
+                while writer.report.written < frame:
+                    time.sleep(0.005)
+                if frame == 1:
+                    people.append(drawn(served, record, ident, 2))
+            assert len(list(figures(server, record))) == 3
+            if how == "exception":
+                raise ZeroDivisionError
+            stop.set()
+
+    people: list[int] = []
+    with contextlib.suppress(ZeroDivisionError):
+        job()
+    assert [f.id for f in figures(server, record) if f.frame == 2] == people
+    assert {f.frame for f in figures(server, record)} == {1, 2}
+
+
+def test_a_failed_first_look_ends_nothing(
+    server: Server, record: VideoRecord, objects: list[int], arm: Arm, wire: Wire
+) -> None:
+    arm("figures.list", status=404)
+    with FigureWriter(server, record, expected=(objects, 1, FRAMES)) as writer:
+        while not wire.calls.get("figures.list"):
+            time.sleep(0.005)
+        writer.put(1, [new(objects[0], 1)])
+    assert writer.report == WriteReport(written=1)
+
+
 def test_where_a_person_removed_a_figure_since_the_list_ours_is_written(
     server: Server, served: Served, record: VideoRecord, objects: list[int]
 ) -> None:
@@ -494,6 +533,22 @@ def test_a_stop_sends_what_is_finished_while_the_server_answers(
     assert time.monotonic() - began < 8
     assert (report.written, report.dropped) == ((1, 2) if away else (3, 0))
     assert len(list(figures(server, record))) == report.written
+
+
+def test_a_stop_while_the_queue_is_full_drops_nothing(
+    server: Server, record: VideoRecord, objects: list[int], arm: Arm, wire: Wire
+) -> None:
+    stop = threading.Event()
+    arm("figures.bulk.add", delay_s=0.3)
+    with FigureWriter(server, record, mode="append", stop=stop, grace_s=5.0, queue_frames=1) as writer:
+        writer.put(1, [new(objects[0], 1)])
+        while not wire.calls.get("figures.bulk.add"):
+            time.sleep(0.005)
+        writer.put(2, [new(objects[0], 2)])
+        stop.set()
+        writer.put(3, [new(objects[0], 3)])  # it was under way
+        report = writer.close(drop=True)
+    assert report == WriteReport(written=3)
 
 
 def test_a_slow_server_holds_the_tracker_back(
