@@ -98,7 +98,8 @@ def label_one(
 ) -> Done:
     """about: goes into summary.json. spread: over several workers. Raises `UserError` when the results cannot be written."""
     _prepare(out)
-    mark = fingerprint(_identity(video), plan, support, source)
+    # chunks are tracked by themselves: what other workers, or one alone, have begun cannot be gone on with
+    mark = fingerprint(_identity(video), plan, support, source) + ("" if spread is None else f" in {spread.workers}")
     with Journal(out / JOURNAL, mark) as journal:
         frames = source.info.frames
         if journal.next_frame:
@@ -141,7 +142,7 @@ def label_one(
         done = Done(
             False, frames, len(spans), sum(not span.labelled for span in spans), round(journal.seconds, 3), damage, len(queue)
         )  # fmt: skip
-    for leftover in out.glob(JOURNAL + "*"):
+    for leftover in (*out.glob(JOURNAL + "*"), *out.glob("*.chunk*.sqlite*")):
         leftover.unlink()
     return done
 

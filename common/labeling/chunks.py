@@ -146,7 +146,11 @@ def label_in_chunks(
     for outcome in executor.run(make, tasks, stop=stop, on_progress=told):
         if outcome.error is not None:
             raise outcome.error
-        finished += bool(outcome.answer)
+        if outcome.answer:
+            finished += 1
+            # one that was through before says nothing on the way
+            whole = len(stretches[int(outcome.key)])
+            told(outcome.key, whole, whole)
     if finished < len(tasks):
         return False
     _join(stretches, paths, fingerprint, journal, plan, options)
@@ -167,8 +171,9 @@ def _join(
             if not part.looks:
                 into.save(0, None)  # begun again when it is killed here: the same rows take the place of these
         for one in parts:
-            if one.damage is not None:
-                into.note_damage(one.damage)
+            first, lost = one.lost
+            if first is not None:
+                into.note_damage(first, lost)
         into.save(stretches[-1].stop, None, done=True)
     finally:
         for one in parts:

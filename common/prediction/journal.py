@@ -54,7 +54,7 @@ class Journal:
         self._folder = path.parent
         self._started = self._saved = time.monotonic()
         self._pending: list[Part] = []
-        self._damage: list[str] = []
+        self._damage: list[tuple[str, int]] = []
         with self._storing():
             self._db, self.resumed = open_job(path, fingerprint, _SCHEMA)
 
@@ -96,7 +96,7 @@ class Journal:
             for part in self._pending:
                 self._write(part)
             if self._damage:
-                noted = (self._damage[0], len(self._damage))
+                noted = (self._damage[0][0], sum(count for _, count in self._damage))
                 self._db.execute("UPDATE job SET damage = COALESCE(damage, ?), lost = lost + ?", noted)
             now = time.monotonic()
             self._db.execute(
@@ -109,9 +109,9 @@ class Journal:
         self._started = now
         self._saved = time.monotonic()
 
-    def note_damage(self, what: str) -> None:
-        """A frame that cannot be had; is on disk with the next `save`."""
-        self._damage.append(what)
+    def note_damage(self, what: str, count: int = 1) -> None:
+        """Frames that cannot be had, and why the first of them cannot; is on disk with the next `save`."""
+        self._damage.append((what, count))
 
     def _write(self, part: Part) -> None:
         tracks, db = part.tracks, self._db
@@ -158,8 +158,13 @@ class Journal:
     @property
     def damage(self) -> str | None:
         """A sentence about frames that could not be had."""
-        first, lost = self._job("damage"), int(self._job("lost"))
+        first, lost = self.lost
         return None if first is None else f"{first} Frames that could not be read: {lost}."
+
+    @property
+    def lost(self) -> tuple[str | None, int]:
+        """Why the first of the frames that could not be had could not, and how many there are."""
+        return self._job("damage"), int(self._job("lost"))
 
     @property
     def classes(self) -> tuple[str, ...]:
