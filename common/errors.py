@@ -1,7 +1,10 @@
 """Every error that a person can cause or must act on, each with a sentence that says what to do next.
 
 `UserError` is the user's to mend (command line: one line, exit code 2). Anything else that escapes is a fault of ours.
+They pass between processes with all they hold.
 """
+
+from typing import Any
 
 
 class UserError(Exception):
@@ -21,6 +24,9 @@ class FrameUnreadable(UserError):
     def __init__(self, message: str, index: int) -> None:
         super().__init__(message)
         self.index = index
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (*self.args, self.index)
 
 
 class PromptInvalid(UserError):
@@ -54,6 +60,9 @@ class ServerRefused(UserError):
         self.status = status
         self.method = method
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (*self.args, self.status, self.method)
+
 
 class ServerUnreachable(UserError):
     """A Supervisely server gave no usable answer in the time allowed: no connection, broken replies, 429 or 5xx.
@@ -66,6 +75,9 @@ class ServerUnreachable(UserError):
         super().__init__(message)
         self.uncertain = uncertain
         self.retry_after_s = retry_after_s
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (*self.args, self.uncertain, self.retry_after_s)
 
 
 class Interrupted(UserError):

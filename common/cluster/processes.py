@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import pickle
+import signal
 import threading
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -22,11 +25,12 @@ _END_S = 10.0
 
 @dataclass
 class _Slot:
-    """One process, this side of its pipe, and the task that it does."""
+    """One process, this side of its pipe, and the task that it does. answered: whether it has ever said anything."""
 
     process: Any
     pipe: Connection
     task: Task[Any] | None = None
+    answered: bool = False
 
 
 class ProcessExecutor:
@@ -95,9 +99,18 @@ class ProcessExecutor:
             if free is None:
                 free = self._started(make, asked)
                 slots.append(free)
+            try:
+                free.pipe.send(task.payload)
+            except OSError:
+                if free.answered:  # died while it had nothing to do: no fault of the task's
+                    log.warning("an idle worker process was lost")
+                    slots.remove(free)
+                    self._end(free)
+                    again.insert(0, task)
+                    continue
+                # it could not even be started, which may be so again and again: counted when its pipe is read
             begun[task.key] = begun.get(task.key, 0) + 1
             free.task = task
-            free.pipe.send(task.payload)
 
     def _started(self, make: MakeWorker[Any, Any], asked: Any) -> _Slot:
         ours, theirs = self._context.Pipe()
@@ -132,6 +145,7 @@ class ProcessExecutor:
             if not told.is_set():
                 again.append(task)
             return None
+        slot.answered = True
         if kind == "progress":
             if on_progress is not None:
                 on_progress(task.key, *value)
@@ -150,7 +164,10 @@ class ProcessExecutor:
 
 
 def _work(make: MakeWorker[Any, Any], pipe: Connection, asked: Any) -> None:
-    """In the process. Faults of ours are sent as they are and end it."""
+    """In the process. Faults of ours are sent as they are, where they can be, and end it."""
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches the children too; the one who asked tells them to stop
     worker: Any = None
     stop = cast(threading.Event, asked)  # it is asked in the same way
     while True:
@@ -166,5 +183,17 @@ def _work(make: MakeWorker[Any, Any], pipe: Connection, asked: Any) -> None:
         except BrokenPipeError:
             return
         except Exception as error:  # noqa: BLE001 - it is raised in the process that asked
-            pipe.send(("fault", error))
+            pipe.send(("fault", _portable(error)))
             return
+
+
+def _portable(error: Exception) -> Exception:
+    """The error with where it came from, as it can be sent."""
+    error.add_note(traceback.format_exc())
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+    except Exception:  # noqa: BLE001 - whatever its own methods raise
+        plain = RuntimeError(f"{type(error).__name__}: {error}")
+        plain.__notes__ = error.__notes__
+        return plain
+    return error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from functools import partial
 from pathlib import Path
@@ -11,8 +12,9 @@ import pytest
 
 from common.cluster import make_executor
 from common.cluster.contract import Task
+from common.cluster.processes import ProcessExecutor
 from common.errors import EngineUnavailable, UserError
-from tests.common.cluster.workers import Squarer
+from tests.common.cluster.workers import Squarer, Stillborn
 
 
 def tasks(**what: str) -> list[Task[tuple[int, str]]]:
@@ -46,6 +48,31 @@ def test_a_stop_ends_what_is_under_way(tmp_path: Path) -> None:
     assert [outcome.key for outcome in run] == ["0"]
 
 
-def test_faults_of_ours_are_raised(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="a fault"):
-        list(make_executor("processes", 1).run(partial(Squarer, str(tmp_path)), tasks(n0="broken")))
+@pytest.mark.parametrize(
+    ("what", "kind", "told"), [("broken", ValueError, "a fault"), ("odd", RuntimeError, "Odd: 0 is odd, a fault")]
+)
+def test_faults_of_ours_are_raised(what: str, kind: type[Exception], told: str, tmp_path: Path) -> None:
+    with pytest.raises(kind, match=told) as caught:
+        list(make_executor("processes", 1).run(partial(Squarer, str(tmp_path)), tasks(n0=what)))
+    assert "workers.py" in caught.value.__notes__[0], "where it came from"
+
+
+def test_one_that_dies_while_idle_costs_nothing(tmp_path: Path) -> None:
+    """Nor does a Ctrl-C in the terminal, which children get too."""
+    run = ProcessExecutor(1, attempts=1).run(partial(Squarer, str(tmp_path)), tasks())
+    _, first = next(run).answer or (0, 0)
+    os.kill(first, signal.SIGINT)
+    square, second = next(run).answer or (0, 0)
+    assert (square, second) == (1, first)
+    os.kill(second, signal.SIGKILL)
+    os.waitid(os.P_PID, second, os.WEXITED | os.WNOWAIT)
+    rest = [outcome.answer for outcome in run]
+    assert [answer and answer[0] for answer in rest] == [4, 9, 16]
+    assert second not in {answer and answer[1] for answer in rest}
+
+
+@pytest.mark.parametrize("size", [1, 4_000_000])
+def test_one_that_dies_at_its_start_is_not_tried_for_ever(size: int) -> None:
+    """size: of what it is sent, more than fits into a pipe or not."""
+    (outcome,) = ProcessExecutor(1, attempts=2).run(Stillborn(), [Task("0", (0, "x" * size))])
+    assert isinstance(outcome.error, EngineUnavailable) and "2 processes" in str(outcome.error)

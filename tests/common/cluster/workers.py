@@ -11,6 +11,26 @@ from pathlib import Path
 from common.errors import UserError
 
 
+class Odd(Exception):
+    """Cannot be made from what it holds."""
+
+    def __init__(self, number: int, why: str) -> None:
+        super().__init__(f"{number} is odd, {why}")
+
+
+class Stillborn:
+    """A worker whose process dies while it starts."""
+
+    def __setstate__(self, _: object) -> None:
+        os._exit(9)
+
+    def __getstate__(self) -> bool:
+        return True
+
+    def __call__(self) -> Squarer:
+        raise AssertionError("never begun")
+
+
 class Squarer:
     """Squares numbers. Payload: (number, what else happens)."""
 
@@ -31,6 +51,8 @@ class Squarer:
             os._exit(9)
         if what == "refuse":
             raise UserError(f"{number} cannot be squared.")
+        if what == "odd":
+            raise Odd(number, "a fault")
         if what == "broken":
             raise ValueError("a fault")
         for done in range(4):
