@@ -23,7 +23,9 @@ from common.prediction.pipeline import Part
 _SAME = 0.5
 """Mean overlap from which two identities are one object."""
 _TOGETHER = 0.5
-"""Share of the frames on which either is there, in the overlap, that both must be there."""
+"""Share of the frames on which the one that is there for fewer is, in the overlap, that both must be there."""
+_MOMENT = 3
+"""Frames that both must be there at least."""
 _AT_ONCE = 256
 """Frames of a part that is given out."""
 
@@ -86,9 +88,9 @@ def matched(first: Tracks, second: Tracks) -> dict[int, int]:
         place = np.ix_(rows[a], columns[b])
         total[place] += box_iou(first.xyxy[a], second.xyxy[b])
         both[place] += 1
-    either = np.bincount(rows)[:, None] + np.bincount(columns)[None] - both
+    fewer = np.minimum(np.bincount(rows)[:, None], np.bincount(columns)[None])  # one may have found it late
     # those that are there together only for a moment are no evidence
-    mean = np.where(both >= _TOGETHER * either, total / np.maximum(both, 1), 0)
+    mean = np.where((both >= _TOGETHER * fewer) & (both >= _MOMENT), total / np.maximum(both, 1), 0)
     chosen = assign(1 - mean, 1 - _SAME)
     return {int(two[column]): int(one[row]) for row, column in zip(*chosen, strict=True)}
 

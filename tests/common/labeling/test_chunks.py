@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from apps.cli import label_job
+from apps.cli.label_job import NOTHING, Spread, label_one
+from apps.cli.progress import Reporter
 from common.association.contract import Tracks
 from common.cluster.contract import Outcome
 from common.cluster.local import LocalExecutor
@@ -23,6 +27,7 @@ from common.labeling.selection import Choice
 from common.labeling.stitch import Stretch, matched
 from common.prediction.journal import Journal
 from common.prediction.results import Results
+from common.weights.options import DEFAULT
 from tests.common.labeling.toys import CLASSES, Thing, ToyVideo
 
 THINGS = (
@@ -88,7 +93,7 @@ def test_the_same_as_one_worker_with_identities_kept_across_the_seam(plan: Plan,
     assert not done and not journal.done and list(tmp_path.glob("*chunk*"))
     journal.__exit__(None, None, None)
     journal, done = chunked(plan, tmp_path, Together(), on_frame=through.append)
-    assert done and max(through) <= VIDEO.info.frames
+    assert done and max(through) == VIDEO.info.frames, "the chunk that was through before counts"
     assert not list(tmp_path.glob("*chunk*")), "the chunks' own journals are gone"
     parts = frames(journal, plan)
     with Journal(tmp_path / "one.sqlite", "job") as alone:
@@ -128,8 +133,9 @@ def rows(*objects: tuple[int, float, range]) -> Tracks:
         (rows((1, 0, range(9))), rows((7, 0, range(8, 10))), {}),
         (rows((1, 0, range(10)), (2, 4, range(10))), rows((7, 1, range(10))), {7: 1}),
         (rows(), rows((7, 0, range(10))), {}),
+        (rows((1, 0, range(40))), rows((7, 0, range(21, 40))), {7: 1}),
     ],
-    ids=["two", "beside", "only for a moment", "the nearer", "nobody"],
+    ids=["two", "beside", "only for a moment", "the nearer", "nobody", "found late"],
 )
 def test_who_is_who(first: Tracks, second: Tracks, expected: dict[int, int]) -> None:
     assert matched(first, second) == expected
@@ -137,3 +143,35 @@ def test_who_is_who(first: Tracks, second: Tracks, expected: dict[int, int]) -> 
 
 def test_a_stretch_knows_its_frames():
     assert 3 in Stretch(3, 5) and 5 not in Stretch(3, 5) and len(Stretch(3, 5)) == 2
+
+
+def test_other_workers_begin_anew_and_leave_nothing_of_the_first(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chunks have other identities at their seams: what one worker has begun is no start for two."""
+    monkeypatch.setattr(label_job, "label_in_chunks", partial(label_in_chunks, overlap=16, least=24, opened=opened))
+    clip = tmp_path / "toy.mp4"
+    clip.write_bytes(b"what it shows comes from elsewhere")
+    reporter = Reporter(quiet=True)
+
+    def run(out: str, spread: Spread | None, stop: threading.Event, source=VIDEO) -> bool:
+        done = label_one(
+            clip, source, plan, VIDEO.support((0,)), NOTHING, tmp_path / out, reporter, stop,
+            options=DEFAULT, overlay=False, about={}, spread=spread,
+        )  # fmt: skip
+        return not done.stopped
+
+    class Stopping(ToyVideo):
+        def read(self, index: int):
+            if index >= 20:
+                stop.set()
+            return super().read(index)
+
+    two, stop = Spread(LocalExecutor(), 2), threading.Event()
+    assert run("fresh", two, threading.Event())
+    assert not run("again", None, stop, Stopping(56, seed=1, things=THINGS))
+    (tmp_path / "again" / "0123.chunk5.sqlite").touch()
+    assert run("again", two, threading.Event())
+    rows = [(tmp_path / out / "tracks.txt").read_text() for out in ("fresh", "again")]
+    assert rows[0] == rows[1]
+    assert not list(tmp_path.glob("*/*.sqlite*"))
