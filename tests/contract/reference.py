@@ -345,7 +345,7 @@ class SharesScratch(TemplateTracker):
         class Shared(_Wrapped):
             def push(self, picture: Image) -> list[list[Prediction]]:
                 scratch[:] = picture
-                threading.Event().wait(0.002)
+                threading.Event().wait(0.03)  # on a busy machine the other thread may begin late
                 return self.inner.push(scratch)
 
         return Shared(inner)

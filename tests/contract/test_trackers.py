@@ -20,6 +20,7 @@ _OF_RUNS = {
     "leaves_the_callers_pictures_alone",
     "needs_no_more_memory_as_time_goes_by",
     "repeats_itself_exactly",
+    "resumes_from_a_snapshot_exactly",
 }
 """What a run keeps is the same for both kinds of boxes, and the angle besides for an oriented one: that kind suffices."""
 

@@ -149,7 +149,7 @@ def test_item_3_progress_never_falls_and_tells_only_of_written_frames(
     frames = range(131, 131 + count) if direction == "forward" else range(130 - count, 130)
     assert set(long_clip.written(track)) == {(d.object_id, frame) for d in drawn for frame in frames}
     assert long_clip.progress(track)[-1]["trackedFigures"] == {str(d.figure_id): count for d in drawn}
-    assert count < 100 or len(long_clip.progress(track)) > 2
+    assert len(long_clip.progress(track)) > 1
 
 
 def test_item_4_figures_say_where_they_come_from_and_travel_together(suite: Suite, long_clip: Clip) -> None:
