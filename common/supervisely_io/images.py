@@ -6,10 +6,11 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
-from common.errors import ServerRefused, ServerUnreachable
+from common.errors import ServerRefused, ServerUnreachable, UserError
 from common.supervisely_io.listing import entities, where
 from common.supervisely_io.server import Server
 
@@ -17,6 +18,8 @@ T = TypeVar("T")
 
 _AT_ONCE = 500
 _AT_A_TIME = 4
+_MOST_NAMES = 1000
+_BLOCK = 64
 
 
 @dataclass(frozen=True)
@@ -115,20 +118,32 @@ def fetched(
 
 def copied(server: Server, sources: Sequence[ImageRecord], dataset_id: int) -> list[ImageRecord]:
     """The same images in another dataset, in that order, without their labels. Those that are there already (same name and
-    content) are not copied again; a name that something else has gets a number."""
+    content) are not copied again; a name that something else has gets a number. Raises `UserError` when those are all taken."""
     there: dict[str, ImageRecord] = {}
-    names = sorted({name for one in sources for name in _names(one.name, 3)})
-    for start in range(0, len(names), _AT_ONCE):
-        conditions = [where("name", "in", names[start : start + _AT_ONCE])]
-        asked = {"datasetId": dataset_id, "forceMetadataForLinks": False}
-        there |= {e["name"]: ImageRecord.from_json(e) for e in entities(server, "images.list", asked, conditions)}
+    known: set[str] = set()
+
+    def look(names: set[str]) -> None:
+        fresh = sorted(names - known)
+        known.update(fresh)
+        for start in range(0, len(fresh), _AT_ONCE):
+            conditions = [where("name", "in", fresh[start : start + _AT_ONCE])]
+            asked = {"datasetId": dataset_id, "forceMetadataForLinks": False}
+            there.update(
+                (e["name"], ImageRecord.from_json(e)) for e in entities(server, "images.list", asked, conditions)
+            )
+
+    look({name for one in sources for name in islice(_names(one.name), 3)})
     chosen: dict[str, ImageRecord] = {}
     for one in sources:
-        for name in _names(one.name, 1000):
+        for number, name in enumerate(_names(one.name)):
+            if name not in known:
+                look(set(islice(_names(one.name), number, number + _BLOCK)))
             other = chosen.get(name) or there.get(name)
             if other is None or (other.hash and other.hash == one.hash and name not in chosen):
                 chosen[name] = one
                 break
+        else:
+            raise UserError(f"All of {_MOST_NAMES} names like {one.name} are taken by other images of the dataset.")
     new = {name: one for name, one in chosen.items() if name not in there}
     if new:
         items = [{"title": n, **({"hash": one.hash} if one.hash else {"imageId": one.id})} for n, one in new.items()]
@@ -140,8 +155,8 @@ def copied(server: Server, sources: Sequence[ImageRecord], dataset_id: int) -> l
     return [there[name] for name in chosen]
 
 
-def _names(name: str, most: int) -> Iterator[str]:
+def _names(name: str) -> Iterator[str]:
     path = PurePosixPath(name)
     yield name
-    for number in range(2, most + 1):
+    for number in range(2, _MOST_NAMES + 1):
         yield f"{path.stem} ({number}){path.suffix}"
