@@ -30,6 +30,8 @@ _OFF = 0.09
 """How far boxes are off that it learns from, standard deviation, as a share of their size."""
 _MOST, _EACH = 480, 48
 """Looks that are learned from, of a class and of an object."""
+_LEAST = 4
+"""Looks of an object that is learned from; of so many objects that this is too much only some are."""
 _STEPS = (1.0, 0.7)
 """Share of what the first and second look say by which a box is moved."""
 _LONGEST = 0.25
@@ -85,6 +87,8 @@ def fit(
     targets: list[list[Float]] = [[] for _ in range(classes)]
     owners: list[list[int]] = [[] for _ in range(classes)]
     number = 0
+    apart = np.maximum(-(-_LEAST * count // _MOST), 1)  # every how manieth object of a class is taken
+    met = np.zeros(classes, np.int64)
     for picture in pictures:
         image = picture.read()
         rows, columns = image.shape[:2]
@@ -92,7 +96,10 @@ def fit(
             number += 1
             if (box[:2] <= _EDGE).any() or box[2] >= columns - _EDGE or box[3] >= rows - _EDGE:
                 continue
-            times = int(np.clip(_MOST // max(int(count[label]), 1), 4, _EACH))
+            met[label] += 1
+            if (met[label] - 1) % apart[label]:
+                continue
+            times = int(np.clip(_MOST // max(int(count[label]), 1), _LEAST, _EACH))
             off = _moved(np.repeat(box[None], times, 0), rng.normal(0, _OFF, (times, 4)).astype(np.float32))
             seen, wanted = _looks(image, off, settings, table), _target(off, box)
             looks[label].append(seen)

@@ -137,6 +137,18 @@ def test_boxes_that_are_off_are_put_right(detector):
     np.testing.assert_array_equal(same, edge)
 
 
+def test_of_many_objects_only_some_are_learned_from(detector, monkeypatch):
+    """Else the table of how alike their looks are would take gigabytes."""
+    image, seen = ToyVideo(seed=1).read(0), []
+    monkeypatch.setattr(refining, "_fitted", lambda label, looks, *_: seen.append((label, len(looks))))
+    monkeypatch.setattr(refining, "_looks", lambda image, boxes, *_: np.zeros((len(boxes), 3), np.float32))
+    boxes = np.tile(np.array([[20, 20, 50, 50]], np.float32), (2010, 1))
+    labels = np.repeat(np.arange(2), (2000, 10))
+    refining.fit([ExemplarPicture(lambda: image, boxes, labels)], 2, ExemplarSettings(), detector._learned.table)
+    assert [label for label, _ in seen] == [0, 1]
+    assert refining._MOST / 2 < seen[0][1] <= refining._MOST and seen[1][1] == 480
+
+
 def test_looks_that_say_nothing_refine_nothing():
     rng = np.random.default_rng(0)
     looks, targets = rng.normal(size=(80, 50)), rng.normal(0, 0.1, (80, 4))
