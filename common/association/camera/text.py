@@ -9,6 +9,9 @@ import numpy as np
 from common.association.contract import Affine
 from common.errors import UserError
 
+_FLAT = 1e-6
+"""Share of its area that a picture keeps at least; what keeps nothing cannot be undone."""
+
 
 def read(path: Path) -> dict[int, Affine]:
     """Affines float64 (2, 3) by frame, from 0. Raises `UserError` naming the first line that is wrong."""
@@ -30,7 +33,10 @@ def read(path: Path) -> dict[int, Affine]:
             raise UserError(
                 f"{path}, line {number}: expected a frame (from 0) and six numbers a b tx c d ty: {line.strip()[:80]!r}."
             )
-        found[int(values[0])] = values[1:].reshape(2, 3)
+        motion = values[1:].reshape(2, 3)
+        if abs(np.linalg.det(motion[:, :2])) < _FLAT:
+            raise UserError(f"{path}, line {number}: a motion that makes the picture flat: {line.strip()[:80]!r}.")
+        found[int(values[0])] = motion
     return found
 
 

@@ -113,7 +113,7 @@ def test_camera_text_both_ways(tmp_path: Path) -> None:
     assert text.between(motions, 5, 6) is None
 
 
-@pytest.mark.parametrize("line", ["1 2 3", "0 a b c d e f", "-1 1 0 0 0 1 0", "0 nan 0 0 0 1 0"])
+@pytest.mark.parametrize("line", ["1 2 3", "0 a b c d e f", "-1 1 0 0 0 1 0", "0 nan 0 0 0 1 0", "1 1 2 0 2 4 0"])
 def test_camera_text_names_the_wrong_line(tmp_path: Path, line: str) -> None:
     path = tmp_path / "gmc.txt"
     path.write_text("0 1 0 0 0 1 0\n" + line)
