@@ -10,9 +10,12 @@ from common.labeling import counting
 from common.labeling.chosen import MIDDLE, Rule, fused
 from common.labeling.scenes import Float, groups, look, middle
 from common.labeling.scoring import Tried
+from common.labeling.trials import TestPicture
 
 _LEAST = 3
 """Labelled objects of a class in a scene, from which it is measured there by itself."""
+_MADE = ("carried", "changed copy", "the labelled picture")
+"""What is told of tests that were made of a picture."""
 
 
 def of_scenes(
@@ -28,8 +31,8 @@ def of_scenes(
     gained, by how many objects it is measured on."""
     whole = [one for one in tried if one.tests == tried[0].tests]
     tests = whole[0].tests
-    # only what people labelled themselves: the frames around one picture are of its scene
-    if len({(test.frame, id(test.source)) for test in tests}) < 2 or any("carried" in test.about for test in tests):
+    # only what people labelled themselves: what was made of one picture is of its scene
+    if len({_picture(test) for test in tests}) < 2 or any(made in test.about for test in tests for made in _MADE):
         return [], [], []
     looks = [look(test.read()) for test in tests]
     scene_of = np.array(groups(looks))
@@ -56,9 +59,16 @@ def of_scenes(
             if rates[best].f1 < have.f1 + needed(have.wanted):
                 continue
             made.append(Rule(rule.label, (place(whole[best]),), (rates[best].threshold,), scene=scene))
+            frame = tests[mine[0]].frame
+            like = f"frame {frame}" if frame is not None else f"{len(mine)} of the {len(tests)} labelled ones"
             told.append(
-                f"on pictures like frame {tests[mine[0]].frame}, {classes[rule.label]} by {whole[best].score.title} "
+                f"on pictures like {like}, {classes[rule.label]} by {whole[best].score.title} "
                 f"(F1 {rates[best].f1:.2f} instead of {have.f1:.2f})"
             )
     known = [middle([looks[n] for n in np.flatnonzero(scene_of == scene)]) for scene in range(count)] if made else []
     return known, made, told
+
+
+def _picture(test: TestPicture) -> tuple[int, int]:
+    """Which one it is: a frame of a video, or a picture of its own."""
+    return (-1, id(test.read)) if test.frame is None else (test.frame, id(test.source))

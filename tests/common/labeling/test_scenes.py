@@ -46,9 +46,10 @@ def tried(name: str, good: tuple[bool, ...], tests: tuple[TestPicture, ...]) -> 
     )
 
 
-def pictures(images: list[np.ndarray]) -> tuple[TestPicture, ...]:
+def pictures(images: list[np.ndarray], about: str = "left out", video: bool = True) -> tuple[TestPicture, ...]:
     truth = Truth(BOXES, np.zeros(4, np.int64), np.zeros((0, 4), np.float32))
-    return tuple(TestPicture(lambda i=i: i, truth, "left out", n, VIDEO) for n, i in enumerate(images))
+    place = [(n, VIDEO) if video else (None, None) for n in range(len(images))]
+    return tuple(TestPicture(lambda i=i: i, truth, about, *at) for i, at in zip(images, place, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -72,6 +73,17 @@ def test_each_scene_has_what_is_best_there(images: list[np.ndarray], apart: bool
         assert np.argmax(np.array(choice.scenes) @ look(NIGHT[1])) == rule.scene
     else:
         assert not special
+
+
+@pytest.mark.parametrize("about", ["left out", "a changed copy", "the labelled picture itself"])
+def test_pictures_of_their_own_have_scenes_and_copies_of_one_have_none(about: str) -> None:
+    tests = pictures([*DAY, DAY[0], *NIGHT], about, video=False)
+    good = (True, True, True, False, False)
+    both = [tried("day", good, tests), tried("night", tuple(not one for one in good), tests)]
+    choice = selection._choose(("disc",), both, [one.score for one in both], None)
+    assert len(choice.scenes) == (2 if about == "left out" else 0)
+    assert ("on pictures like 2 of the 5 labelled ones, disc by night" in choice.text) == (about == "left out")
+    assert "None" not in choice.text
 
 
 class Counting:
