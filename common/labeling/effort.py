@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.geometry.types import Box
-from common.labeling.mending import Mender
+from common.labeling.mending import Mender, Own
 from common.labeling.mending import overlap as iou
 from common.tracking.contract import Prediction, Prompt, Tracker
 from common.tracking.fusion import fuse
@@ -245,19 +245,22 @@ def _corrected(
 ) -> int:
     total = 0
     own: str | None = None
+    last: str | None = None  # what it was known as before it left
 
-    def of(key: str | None) -> Callable[[int], Float | None]:
+    def of(key: str | None) -> Own | None:
         def figure(frame: int) -> Float | None:
-            box = None if key is None else found[key][frame]
-            return box if box is not None and np.isfinite(box[0]) else None
+            box = found[known][frame]
+            return box if np.isfinite(box[0]) else None
 
-        return figure
+        known = key or ""
+        return None if key is None else figure
 
     made = Mender(tracker, of(None), size)
     for frame in range(len(life.boxes)):
         box = made.push(frame, read(frame) if made.active else None)
         if frame in examples:
             own = _nearest(life, found, frame, GOOD) or own
+            last = own or last
             made.rebind(of(own))
             continue
         if not _wrong(life, frame, box):
@@ -269,13 +272,14 @@ def _corrected(
             continue
         other = _nearest(life, found, frame, GOOD)
         if other is not None and other != own:  # found, under another or a first name
-            total += own is not None
-            own = other
+            total += last is not None and other != last
+            own = last = other
             made.rebind(of(own))
             continue
         total += 1
         if own is None:
             own = _nearest(life, found, frame, 0.3)
+            last = own or last
             made.rebind(of(own))
         made.correct(frame, read(frame), life.boxes[frame])
     return total

@@ -8,13 +8,14 @@ speak for is taken. Once the own figure is right again nothing more depends on t
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import closing
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import FrameUnreadable
+from common.errors import FrameUnreadable, Interrupted
 from common.geometry.types import Box
 from common.tracking.contract import Prediction, Prompt, Run, Tracker
 from common.video.contract import FrameSource, Image
@@ -38,6 +39,8 @@ _HIDDEN = 2.5
 """How many times its visible part an object may be."""
 _AGAIN = 3
 """Frames in a row on which it must be."""
+_ALONE = 25
+"""Frames for which a tracker is believed that an object goes on which the labeling has ended."""
 _KEEPS = 0.8
 """How much of what spoke for one side before still counts on the next frame."""
 
@@ -67,15 +70,18 @@ class Offset:
 
 
 class Mender:
-    """One object in one direction, frame by frame. size: width and height of the picture; boxes are cut at its edge."""
+    """One object in one direction, frame by frame. own: None while the labeling has no such object. size: width and height of
+    the picture; boxes are cut at its edge. alone: frames in a row for which the tracker is believed where the labeling has the
+    object, but not there: it may have ended."""
 
-    def __init__(self, tracker: Tracker, own: Own, size: tuple[int, int]) -> None:
-        self._tracker, self._own = tracker, own
+    def __init__(self, tracker: Tracker, own: Own | None, size: tuple[int, int], alone: int = _ALONE) -> None:
+        self._tracker, self._own, self._most = tracker, own, alone
         self._edge = np.array([*size, *size], np.float64)
         self._run: Run | None = None
         self._offset: Offset | None = None
         self._evidence = 0.0
         self._agreed = 0
+        self._alone = 0
         self._gone = False
         self._first: Float = np.zeros(4)
 
@@ -84,7 +90,7 @@ class Mender:
         """Whether figures depend on a correction still, so that `push` needs pictures."""
         return self._run is not None
 
-    def rebind(self, own: Own) -> None:
+    def rebind(self, own: Own | None) -> None:
         """The labeling knows the object by another name from here on; nothing depends on corrections any more."""
         self._own = own
         self._end()
@@ -95,7 +101,7 @@ class Mender:
         self._gone = box is None
         if box is None:
             return
-        own = self._own(frame)
+        own = self._own(frame) if self._own is not None else None
         self._offset = Offset(own, box) if own is not None and overlap(own, box) >= _NEAR else None
         self._evidence = 0.0
         self._first = box
@@ -103,13 +109,17 @@ class Mender:
 
     def push(self, frame: int, image: Image | None) -> Float | None:
         """The figure of the next frame. image: needed while `active`."""
-        own = self._own(frame)
+        own = self._own(frame) if self._own is not None else None
         if self._gone:
             # it is not there until the labeling has it come in anew
             self._gone = own is not None
             return None
         if self._run is None:
             return own
+        self._alone = self._alone + 1 if own is None and self._own is not None else 0
+        if self._alone > self._most:
+            self._end()
+            return None
         assert image is not None
         (predictions,) = self._run.push(image)
         tracked = self._cut(predictions[0])
@@ -161,7 +171,7 @@ class Mender:
         return (one + tracked) / 2 if overlap(one, tracked) >= _ALIKE else tracked
 
     def _end(self) -> None:
-        self._run, self._offset, self._agreed, self._gone = None, None, 0, False
+        self._run, self._offset, self._agreed, self._alone, self._gone = None, None, 0, 0, False
 
     def _inside(self, box: Float) -> Float:
         return np.clip(box, 0, self._edge)
@@ -184,19 +194,25 @@ _CHANGED = 0.95
 
 
 def mended(
-    source: FrameSource, tracker: Tracker, own: Mapping[int, Float], corrected: Mapping[int, Float], reach: int = REACH
+    source: FrameSource,
+    tracker: Tracker,
+    own: Mapping[int, Float],
+    corrected: Mapping[int, Float],
+    reach: int = REACH,
+    stop: threading.Event | None = None,
 ) -> dict[int, Float]:
     """New figures of one object, by frame: only those that depend on a correction and change. own: the labeling's figures.
     corrected: what people drew, which stays. Only frames near corrections are read, in one direction after the other, and only
-    as far as something depends on them; between two corrections both sides are fused by how near they are."""
+    as far as something depends on them, a second at most where the labeling has no figure; between two corrections both sides are
+    fused by how near they are. Raises `Interrupted` when `stop` is set."""
     anchors = sorted(corrected)
     forward: dict[int, Float] = {}
     backward: dict[int, Float] = {}
     for place, frame in enumerate(anchors):
         after = anchors[place + 1] if place + 1 < len(anchors) else source.info.frames
         before = anchors[place - 1] if place else -1
-        forward |= _followed(source, tracker, own, corrected[frame], frame, min(after, frame + reach + 1))
-        backward |= _followed(source, tracker, own, corrected[frame], frame, max(before, frame - reach - 1))
+        forward |= _followed(source, tracker, own, corrected[frame], frame, min(after, frame + reach + 1), stop)
+        backward |= _followed(source, tracker, own, corrected[frame], frame, max(before, frame - reach - 1), stop)
     found: dict[int, Float] = {}
     for frame in sorted({*forward, *backward}):
         ahead, behind = forward.get(frame), backward.get(frame)
@@ -214,7 +230,13 @@ def mended(
 
 
 def _followed(
-    source: FrameSource, tracker: Tracker, own: Mapping[int, Float], box: Float, start: int, stop: int
+    source: FrameSource,
+    tracker: Tracker,
+    own: Mapping[int, Float],
+    box: Float,
+    start: int,
+    stop: int,
+    ended: threading.Event | None,
 ) -> dict[int, Float]:
     """Figures of the frames after `start`, in the direction of `stop` and before it, that depend on the box."""
     way = 1 if stop > start else -1
@@ -231,10 +253,12 @@ def _followed(
     def known(frame: int) -> Float | None:
         return there if frame == start else own.get(frame)
 
-    made = Mender(tracker, known, (source.info.width, source.info.height))
+    made = Mender(tracker, known, (source.info.width, source.info.height), round(source.info.fps) or _ALONE)
     found: dict[int, Float] = {}
     with closing(numbered(source, start, stop)) as frames:
         for frame, image in frames:
+            if ended is not None and ended.is_set():
+                raise Interrupted("Following from the corrections was stopped.")
             if isinstance(image, FrameUnreadable):
                 break
             if frame == start:

@@ -113,6 +113,16 @@ def test_one_that_stays_when_the_object_has_left():
     assert assisted([truth], stays, VIDEO, Oracle(truth), [0]).corrections == 2
 
 
+@pytest.mark.parametrize(("key", "expected"), [("a1", 2), ("a2", 3)])
+def test_one_that_comes_back_under_another_name(key, expected):
+    """The example, "it is not here", and where it has a new name that it is the old one."""
+    truth = life(LEAVES)
+    back = {"a1": life([*STRAIGHT[:12], *[None] * 12]).boxes}
+    again = life([*[None] * 18, *STRAIGHT[18:]]).boxes
+    found = back | {key: np.where(np.isfinite(again), again, back.get(key, again))}
+    assert assisted([truth], found, VIDEO, Oracle(truth), [0]).corrections == expected
+
+
 def test_overlap_and_rate():
     a, b = np.array([0.0, 0, 10, 10]), np.array([5.0, 0, 15, 10])
     assert iou(a, b) == pytest.approx(1 / 3) and iou(a, a) == 1 and iou(a, a + 100) == 0

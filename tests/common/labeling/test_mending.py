@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from common.errors import Interrupted
 from common.labeling.mending import Mender, Offset, mended, overlap
 from tests.common.labeling.test_effort import FRAMES, STRAIGHT, VIDEO, Oracle, life
+from tests.common.labeling.toys import ToyVideo
 
 TRUTH = life(STRAIGHT)
 
@@ -75,6 +80,33 @@ def test_one_that_is_always_too_large_is_mended_even_when_the_tracker_is_lost():
     for frame in range(7, 16):
         box = made.push(frame, VIDEO.read(frame))
         assert box is not None and overlap(box, TRUTH.boxes[frame]) > 0.9, frame
+
+
+def test_an_object_that_ended_is_not_followed_for_long():
+    """The labeling has it up to frame 6, and the tracker goes on for ever."""
+    ended, clip = {f: box for f, box in own({}).items() if f < 7}, ToyVideo(FRAMES)
+    clip.info = replace(clip.info, fps=5.0)
+    found = mended(clip, Oracle(TRUTH), ended, {6: TRUTH.boxes[6] + 9})
+    assert sorted(f for f in found if f > 6) == [7, 8, 9, 10, 11]
+    made = Mender(Oracle(TRUTH), None, (256, 160), 5)
+    made.correct(6, VIDEO.read(6), TRUTH.boxes[6])
+    assert all(made.push(f, VIDEO.read(f)) is not None for f in range(7, 20)), "a new object has nothing to end it"
+
+
+def test_a_stop_ends_it_on_the_way():
+    stop = threading.Event()
+
+    class Stopping(Counted):
+        def stream(self, start, stop_at):
+            for image in super().stream(start, stop_at):
+                yield image
+                stop.set()
+
+    figures = {f: box for f, box in own(dict.fromkeys(range(8, FRAMES), 22.0)).items() if f != 9}
+    source = Stopping()
+    with pytest.raises(Interrupted):
+        mended(source, Oracle(TRUTH), figures, {9: TRUTH.boxes[9]}, stop=stop)  # type: ignore[arg-type]
+    assert len(source.seen) < 8, "those that were read ahead"
 
 
 def test_what_a_person_says_is_gone_stays_gone():
