@@ -58,7 +58,9 @@ def mend_video(
     try:
         with FigureWriter(server, video, mode="replace", stop=stop) as writer:
             for number, (ident, one) in enumerate(known):
-                changed = mended(source, tracker, one.own, one.people)
+                if stop.is_set():
+                    return None
+                changed = mended(source, tracker, one.own, one.people, stop=stop)
                 objects += bool(changed)
                 frames += len(changed)
                 for frame, box in sorted(changed.items()):

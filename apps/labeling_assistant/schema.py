@@ -85,4 +85,6 @@ class Mending(Part):
     def _of_boxes(cls, value: str) -> str:
         if value not in trackers.names() or "box" not in trackers.make(value).card.geometries:
             raise ValueError("choose a tracker of boxes")
+        if trackers.make(value).card.lookahead:
+            raise ValueError(f"{value} looks ahead; choose a tracker that gives each frame's box at once")
         return value
