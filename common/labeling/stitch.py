@@ -6,7 +6,7 @@ the overlap the first stretch's rows count, from there on the second's: its trac
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -26,6 +26,8 @@ _TOGETHER = 0.5
 """Share of the frames on which the one that is there for fewer is, in the overlap, that both must be there."""
 _MOMENT = 3
 """Frames that both must be there at least."""
+_BESIDE = 1 << 20
+"""Numbers of detections from here on are those of the other stretch."""
 _AT_ONCE = 256
 """Frames of a part that is given out."""
 
@@ -45,7 +47,7 @@ class Stretch:
 
 
 def stitched(parts: Sequence[tuple[Stretch, Journal]]) -> Iterator[Part]:
-    """The rows of all, frames of the whole video, in order. parts: finished journals, numbered from their stretch's start,
+    """The rows of all, frames of the whole video, about in order. parts: finished journals, numbered from their stretch's start,
     each overlapping the next only. Memory: the boxes of one overlap, and some hundred frames."""
     seams = [(b.start + a.stop) // 2 for (a, _), (b, _) in pairwise(parts)]
     named: dict[int, int] = {}
@@ -57,8 +59,10 @@ def stitched(parts: Sequence[tuple[Stretch, Journal]]) -> Iterator[Part]:
         if number:
             before, own = parts[number - 1]
             shared = Stretch(stretch.start, before.stop)
-            partners = matched(_within(own, before, shared), _within(journal, stretch, shared))
-            named = {ident: named[partner] for ident, partner in partners.items() if partner in named}
+            earlier, later = _within(own, before, shared), _within(journal, stretch, shared)
+            partners = {mine: theirs for mine, theirs in matched(earlier, later).items() if theirs in named}
+            yield _bridged(own, before, bridge(earlier, later, partners, first), named)
+            named = {ident: named[partner] for ident, partner in partners.items()}
         used: set[int] = set()
         for part in _pieces(journal, stretch, first, last):
             for ident in np.unique(part.tracks.ids).tolist():
@@ -93,6 +97,31 @@ def matched(first: Tracks, second: Tracks) -> dict[int, int]:
     mean = np.where((both >= _TOGETHER * fewer) & (both >= _MOMENT), total / np.maximum(both, 1), 0)
     chosen = assign(1 - mean, 1 - _SAME)
     return {int(two[column]): int(one[row]) for row, column in zip(*chosen, strict=True)}
+
+
+def bridge(first: Tracks, second: Tracks, partners: Mapping[int, int], seam: int) -> Tracks:
+    """Rows of `first` from the seam on, of objects that `second` found only later; none where it has something there. partners:
+    see `matched`."""
+    chosen: list[int] = []
+    for ident, partner in partners.items():
+        begins = int(second.frames[second.ids == ident].min())
+        for row in np.flatnonzero((first.ids == partner) & (first.frames >= seam) & (first.frames < begins)).tolist():
+            there = second.xyxy[second.frames == first.frames[row]]
+            if box_iou(first.xyxy[row : row + 1], there).max(initial=0) < _SAME:
+                chosen.append(row)
+    return first.keep(np.array(sorted(chosen), np.int64))
+
+
+def _bridged(journal: Journal, stretch: Stretch, tracks: Tracks, named: Mapping[int, int]) -> Part:
+    """With geometry, beside that of the second stretch's rows on these frames."""
+    rows: NDArray[np.int64] = np.where(tracks.rows >= 0, tracks.rows + _BESIDE, -1)
+    geometry: dict[tuple[int, int], bytes] = {}
+    for frame, row in zip(tracks.frames.tolist(), tracks.rows.tolist(), strict=True):
+        drawn = journal.geometries(frame - stretch.start).get(row)
+        if drawn is not None:
+            geometry[frame, row + _BESIDE] = codec.encode(drawn)
+    ids = np.array([named[ident] for ident in tracks.ids.tolist()], np.int64)
+    return Part(replace(tracks, ids=ids, rows=rows), geometry)
 
 
 def _within(journal: Journal, stretch: Stretch, shared: Stretch) -> Tracks:

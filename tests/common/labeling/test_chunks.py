@@ -17,15 +17,19 @@ from apps.cli.progress import Reporter
 from common.association.contract import Tracks
 from common.cluster.contract import Outcome
 from common.cluster.local import LocalExecutor
+from common.geometry import codec
 from common.geometry.measures import box_iou
+from common.geometry.types import Mask
+from common.labeling import chunks
 from common.labeling.candidates import Candidate
 from common.labeling.chosen import Rule
 from common.labeling.chunks import cut, label_in_chunks
 from common.labeling.plan import Plan, make_plan
 from common.labeling.run import LabelledVideo, label_video
 from common.labeling.selection import Choice
-from common.labeling.stitch import Stretch, matched
+from common.labeling.stitch import Stretch, bridge, matched, stitched
 from common.prediction.journal import Journal
+from common.prediction.pipeline import Part
 from common.prediction.results import Results
 from common.weights.options import DEFAULT
 from tests.common.labeling.toys import CLASSES, Thing, ToyVideo
@@ -139,6 +143,39 @@ def rows(*objects: tuple[int, float, range]) -> Tracks:
 )
 def test_who_is_who(first: Tracks, second: Tracks, expected: dict[int, int]) -> None:
     assert matched(first, second) == expected
+
+
+def test_what_the_second_found_late_is_the_first_s_until_then(tmp_path: Path) -> None:
+    """But for where the second knows it by another name."""
+    first, second = rows((1, 0, range(20))), rows((7, 0, range(15, 20)), (8, 1, range(10, 12)))
+    assert bridge(first, second, {7: 1}, 10).frames.tolist() == [12, 13, 14]
+    one, two = (codec.encode(Mask.from_array(np.arange(9).reshape(3, 3) < size)) for size in (1, 2))
+    with Journal(tmp_path / "a", "a") as a, Journal(tmp_path / "b", "b") as b, Journal(tmp_path / "c", "c") as whole:
+        a.add(Part(rows((1, 0, range(20))), {(n, 0): one for n in range(20)}))
+        b.add(Part(rows((3, 90, range(20)), (7, 0, range(9, 20))), {(n, 0): two for n in range(20)}))
+        a.save(20, None, done=True)
+        b.save(20, None, done=True)
+        for part in stitched([(Stretch(0, 20), a), (Stretch(8, 28), b)]):
+            whole.add(part)
+        whole.save(28, None, done=True)
+        found = whole.tracks()
+        own = found.keep(found.ids == 1)
+        assert own.frames.tolist() == list(range(28))
+        areas = [whole.geometries(n)[row] for n, row in zip(own.frames.tolist(), own.rows.tolist(), strict=True)]
+    assert [area.area for area in areas] == [1] * 17 + [2] * 11
+
+
+def test_damage_of_all_chunks_is_told_once(plan: Plan, tmp_path: Path) -> None:
+    spans, paths = [Stretch(0, 20), Stretch(8, 28)], [tmp_path / "a", tmp_path / "b"]
+    for span, path, count in zip(spans, paths, (1, 2), strict=True):
+        with Journal(path, chunks._mark("job", span)) as part:
+            for number in range(count):
+                part.note_damage(f"Frame {count}.{number} is damaged.")
+            part.save(20, None, done=True)
+    with Journal(tmp_path / "whole", "job") as whole:
+        chunks._join(spans, paths, "job", whole, plan, DEFAULT)
+        assert whole.lost == ("Frame 1.0 is damaged.", 3)
+        assert whole.damage == "Frame 1.0 is damaged. Frames that could not be read: 3."
 
 
 def test_a_stretch_knows_its_frames():
