@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import threading
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated
 
 import httpx
@@ -39,7 +42,16 @@ class Workbench:
     showing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(3))
     """Pictures for the page that are made at a time: one is decoded while another is written, and one is ready to go."""
 
+    ending: threading.Event = field(default_factory=threading.Event)
+    """Set once the server is told to end: what a request waits for longer than a moment is given up."""
+
+    @property
+    def link_folder(self) -> Path:
+        """Where pictures are kept that are on their way; what is found there at the start is of a run that was killed."""
+        return self.settings.data / "links"
+
     async def close(self) -> None:
+        self.ending.set()
         await self.supervisor.close()
         await self.http.aclose()
         self.frames.close()
@@ -58,7 +70,7 @@ def build(settings: Settings, nursery: Nursery | None = None) -> Workbench:
     hub = Hub()
     # Apps answer on this machine: a proxy of the environment must not get their traffic and tokens.
     http = httpx.AsyncClient(trust_env=False, limits=httpx.Limits(max_connections=None))
-    return Workbench(
+    bench = Workbench(
         settings=settings,
         token=token,
         database=database,
@@ -69,6 +81,8 @@ def build(settings: Settings, nursery: Nursery | None = None) -> Workbench:
         supervisor=Supervisor(settings, token, database, hub, http, nursery),
         http=http,
     )
+    shutil.rmtree(bench.link_folder, ignore_errors=True)
+    return bench
 
 
 def get_bench(request: Request) -> Workbench:

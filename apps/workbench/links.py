@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +17,9 @@ from common.errors import Interrupted, UserError
 from common.weights.transfer import Rules, fetch
 
 MAX_BYTES = 512 * 1024 * 1024
+LONGEST_S = 120.0
+"""For one picture, however little of it comes at a time."""
+
 _AT_A_TIME = 4
 _PIECE = 1 << 20
 
@@ -30,20 +34,36 @@ def keep_links(bench: Workbench, links: Sequence[str]) -> dict[str, str]:
         return dict(zip(wanted, pool.map(lambda link: _keep(bench, link), wanted), strict=True))
 
 
+def _ended(link: str) -> Refused:
+    return Refused(f"The workbench ended before the picture at {link[:200]} was fetched.")
+
+
 def _keep(bench: Workbench, link: str) -> str:
-    rules = Rules(trusted_hosts=bench.settings.link_hosts, waits_s=(0.5,), timeout_s=20.0)
-    too_much = Event()
+    rules = Rules(trusted_hosts=bench.settings.link_hosts, waits_s=(0.5,), timeout_s=20.0, what="pictures")
+    end = time.monotonic() + LONGEST_S
+    given_up = Event()
+    reasons: list[Exception] = []
 
     def told(done: int, whole: int | None) -> None:
         if max(done, whole or 0) > MAX_BYTES:
-            too_much.set()
+            reasons.append(TooLarge(f"The picture at {link[:200]} is larger than {MAX_BYTES} bytes."))
+        elif bench.ending.is_set():
+            reasons.append(_ended(link))
+        elif time.monotonic() > end:
+            reasons.append(Refused(f"The picture at {link[:200]} takes longer than {LONGEST_S:g} s to fetch."))
+        else:
+            return
+        given_up.set()
 
-    with TemporaryDirectory(dir=bench.settings.data) as folder:
+    if bench.ending.is_set():
+        raise _ended(link)
+    bench.link_folder.mkdir(exist_ok=True)
+    with TemporaryDirectory(dir=bench.link_folder) as folder:
         part = Path(folder) / "picture"
         try:
-            fetch(link, part, rules, None, told, too_much)
+            fetch(link, part, rules, None, told, given_up)
         except Interrupted as error:
-            raise TooLarge(f"The picture at {link[:200]} is larger than {MAX_BYTES} bytes.") from error
+            raise reasons[0] from error
         except UserError as error:
             raise Refused(f"The picture at {link[:200]} cannot be fetched: {error}") from error
         meta = probe_picture(part, f"The picture at {link[:200]}")

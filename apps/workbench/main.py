@@ -162,12 +162,12 @@ def run(
 
 
 class _Server(uvicorn.Server):
-    """Ends the event streams at once when it is told to end, instead of waiting for watchers that never leave."""
+    """Ends event streams and fetches by link when it is told to end, instead of waiting for those that never do."""
 
     def __init__(self, config: uvicorn.Config, bench: Workbench) -> None:
         super().__init__(config)
         self._hub = bench.hub
-        self.ending = threading.Event()
+        self.ending = bench.ending
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.ending.set()

@@ -12,7 +12,7 @@ from common.errors import Interrupted, UserError, WeightsInvalid, WeightsMissing
 from common.serving.replies import Rejected
 from common.weights.transfer import Rules, fetch
 
-RULES = Rules(waits_s=(0.5,), timeout_s=20.0)
+RULES = Rules(waits_s=(0.5,), timeout_s=20.0, what="pictures")
 
 
 def rules_from_env(env: Mapping[str, str]) -> Rules:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 from urllib.request import getproxies
 
 import httpx
@@ -26,11 +26,14 @@ Progress = Callable[[int, int | None], None]
 """Told bytes done, bytes in all (None while unknown), every piece; bytes done fall where a transfer begins anew."""
 
 
+WEIGHTS = "weights"
+
+
 @dataclass(frozen=True)
 class Rules:
-    """How addresses are treated. trusted_hosts: "host:port" that may be reached by plain http and at a private address: for tests.
-    headers: sent to the first host only, never after a redirect to another. waits_s: pauses between attempts
-    that brought nothing; as many attempts as pauses, plus one.
+    """How addresses are treated. trusted_hosts: "host:port" that may be reached by plain http and at a private address, as
+    the owner of this program set it up. headers: sent to the first host only, never after a redirect to another. waits_s:
+    pauses between attempts that brought nothing; as many attempts as pauses, plus one. what: is fetched, in messages.
     """
 
     trusted_hosts: frozenset[str] = frozenset()
@@ -38,6 +41,7 @@ class Rules:
     waits_s: tuple[float, ...] = (1.0, 2.0, 5.0, 10.0)
     timeout_s: float = 30.0
     redirects: int = 8
+    what: str = WEIGHTS
 
 
 class _Broken(Exception):
@@ -71,9 +75,9 @@ def fetch(
                 failures = 0 if _length(part) > before else failures + 1
                 log.info("download of %s broke after %d bytes: %s", part.name, _length(part), why)
                 if failures > len(rules.waits_s):
+                    hint = " The same command goes on where this one stopped." if rules.what == WEIGHTS else ""
                     raise WeightsMissing(
-                        f"{urlsplit(url).hostname} does not give the file {part.stem}: {why.rstrip('.')}. "
-                        "The same command goes on where this one stopped."
+                        f"{urlsplit(url).hostname} does not give the file {part.stem}: {why.rstrip('.')}.{hint}"
                     ) from error
                 wait = rules.waits_s[failures - 1] if failures else 0.0
                 if stop.wait(wait):
@@ -107,7 +111,7 @@ def _attempt(
                 return
             part.unlink()
             raise _Broken("the part kept here is longer than the file")
-        _refuse_status(reply, part.stem)
+        _refuse_status(reply, part.stem, rules)
         start, total = _extent(reply, have)
         _refuse_content(reply, part.stem, size, total)
         if total is not None and total - start > shutil.disk_usage(part.parent).free:
@@ -135,7 +139,7 @@ def _attempt(
 
 def _open(client: httpx.Client, url: str, headers: dict[str, str], rules: Rules) -> Any:
     """The reply at the end of the redirects, as a context manager; every address on the way is checked."""
-    first = urlsplit(url).netloc
+    first = _parted(url).netloc
     for _ in range(rules.redirects + 1):
         _check_address(url, rules)
         extra = dict(rules.headers) if urlsplit(url).netloc == first else {}
@@ -143,8 +147,8 @@ def _open(client: httpx.Client, url: str, headers: dict[str, str], rules: Rules)
         reply = stream.__enter__()
         if reply.status_code not in (301, 302, 303, 307, 308) or "location" not in reply.headers:
             return _closing(stream, reply)
-        url = urljoin(url, reply.headers["location"])
         stream.__exit__(None, None, None)
+        url = _joined(url, reply.headers["location"])
     raise WeightsInvalid(f"{first} sends from one address to the next without end.")
 
 
@@ -159,14 +163,34 @@ class _closing:  # noqa: N801
         self._stream.__exit__(*error)
 
 
+def _parted(url: str) -> SplitResult:
+    """Raises `WeightsInvalid` unless every part of it can be read, as the web client and the resolver of names do later."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+        httpx.URL(url)
+        if parts.hostname:
+            parts.hostname.encode("idna")
+    except (ValueError, httpx.InvalidURL) as error:
+        raise WeightsInvalid("That is no address that can be visited.") from error
+    return parts
+
+
+def _joined(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError as error:
+        raise WeightsInvalid("The address leads on to one that cannot be visited.") from error
+
+
 def _check_address(url: str, rules: Rules) -> None:
     """Raises `WeightsInvalid` unless it is https to a machine on the public network."""
-    parts = urlsplit(url)
+    parts = _parted(url)
     if parts.netloc in rules.trusted_hosts:
         return
     host = parts.hostname
     if parts.scheme != "https" or host is None or parts.username is not None:
-        raise WeightsInvalid(f"The address leads to {parts.scheme}://{host}; weights are fetched over https only.")
+        raise WeightsInvalid(f"The address leads to {parts.scheme}://{host}; {rules.what} are fetched over https only.")
     for address in _addresses(host, parts.port or 443):
         if not address.is_global:
             raise WeightsInvalid(f"The address leads to {host}, a private machine ({address}); it is not visited.")
@@ -184,14 +208,13 @@ def _addresses(host: str, port: int) -> list[ipaddress.IPv4Address | ipaddress.I
     return [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
 
 
-def _refuse_status(reply: httpx.Response, name: str) -> None:
+def _refuse_status(reply: httpx.Response, name: str, rules: Rules) -> None:
     status = reply.status_code
     if status in (200, 206):
         return
     if status in (401, 403):
-        raise WeightsMissing(
-            f"{reply.url.host} gives {name} to known accounts only (HTTP {status}): accept its terms there, then set HF_TOKEN."
-        )
+        hint = ": accept its terms there, then set HF_TOKEN" if rules.what == WEIGHTS else ""
+        raise WeightsMissing(f"{reply.url.host} gives {name} to known accounts only (HTTP {status}){hint}.")
     if status == 429 or status >= 500:
         raise _Broken(f"the server answers HTTP {status}")
     raise WeightsMissing(f"{reply.url.host} has no {name} at that address any more (HTTP {status}).")

@@ -121,7 +121,7 @@ def add(body: NewImages, bench: Bench) -> list[dict[str, Any]]:
     linked = [item for item in items if item["link"] and not item["hash"] and item["imageId"] is None]
     if linked:
         with bench.database.read() as session:
-            get_dataset(session, body.dataset_id)
+            images.check_new(session, body.dataset_id, items)
         kept = keep_links(bench, [item["link"] for item in linked])
         for item in linked:
             item["hash"] = kept[item["link"]]

@@ -57,12 +57,8 @@ def picture_of(blob: Blob) -> dict[str, Any]:
     return picture
 
 
-def add_images(session: Session, dataset_id: int, items: Sequence[Mapping[str, Any]]) -> list[Image]:
-    """items: {"title", "hash" or "imageId" of an image to copy, "link" that the file came from?, "meta"?}; all or none. Rows
-    in the order of items.
-
-    Raises `NameTaken`, `Refused`.
-    """
+def check_new(session: Session, dataset_id: int, items: Sequence[Mapping[str, Any]]) -> tuple[Dataset, list[str]]:
+    """The dataset, and the names that `add_images` gives. Raises what it raises about them, without a look at files."""
     dataset = get_dataset(session, dataset_id)
     require_kind(session, dataset.project_id, "images")
     names = [filename(item["title"], "image") for item in items]
@@ -73,6 +69,16 @@ def add_images(session: Session, dataset_id: int, items: Sequence[Mapping[str, A
     known = dict(session.execute(taken).tuples().all())
     if known:
         raise NameTaken(f"There is an image named {next(iter(known))!r} in this dataset already.", known)
+    return dataset, names
+
+
+def add_images(session: Session, dataset_id: int, items: Sequence[Mapping[str, Any]]) -> list[Image]:
+    """items: {"title", "hash" or "imageId" of an image to copy, "link" that the file came from?, "meta"?}; all or none. Rows
+    in the order of items.
+
+    Raises `NameTaken`, `Refused`.
+    """
+    dataset, names = check_new(session, dataset_id, items)
     moment = now()
     rows = []
     for ident, name, item in zip(new_ids(session, "images", len(items)), names, items, strict=True):

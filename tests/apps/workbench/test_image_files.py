@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image as Pictures
 
+from apps.workbench import links
 from apps.workbench.settings import Settings
 from tests.apps.workbench.harness import Running, Served, free_port
 from tests.apps.workbench.image_projects import HEIGHT, WIDTH, Pictured, encoded, pictured
@@ -100,6 +101,7 @@ class Site:
 
     def __init__(self) -> None:
         self.asked = 0
+        self.over = threading.Event()
         site = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -107,11 +109,16 @@ class Site:
                 site.asked += 1
                 picture = self.path.endswith(".png")
                 content = encoded(len(self.path)) if picture else b"<p>no picture"
-                self.send_response(302 if self.path == "/away" else 200)
-                if self.path == "/away":
-                    self.send_header("location", "http://169.254.169.254/a.png")
+                away = {"/away": "http://169.254.169.254/a.png", "/badly": "https://[::1/x"}.get(self.path)
+                self.send_response(200 if away is None else 302)
+                if away is not None:
+                    self.send_header("location", away)
                 self.send_header("content-length", str(len(content)))
                 self.end_headers()
+                for byte in content if self.path == "/slow.png" else b"":
+                    self.wfile.write(bytes([byte]))
+                    if site.over.wait(0.05):
+                        return
                 self.wfile.write(content)
 
             def log_message(self, *_: object) -> None: ...
@@ -124,8 +131,36 @@ class Site:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.over.set()
         self._server.shutdown()
         self._server.server_close()
+
+
+def test_fetching_by_link_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is refused anyway is not fetched; a host that trickles is given up after a while, and when the server ends."""
+    monkeypatch.setattr(links, "LONGEST_S", 0.5)
+    left = tmp_path / "data" / "links" / "of a run that was killed"
+    left.mkdir(parents=True)
+    with Site() as site:
+        hosts = frozenset({site.host})
+        with Running(Settings(tmp_path / "data", port=free_port(), link_hosts=hosts)) as served:
+            assert not left.exists()
+            project = served.api.project.create(1, "slow")
+            dataset = served.api.dataset.create(project.id, "ds")
+
+            def add(name: str, path: str) -> str:
+                image = {"title": name, "link": f"http://{site.host}{path}"}
+                reply = served.call("images.bulk.add", {"datasetId": dataset.id, "images": [image]})
+                assert reply.status_code == (200 if path == "/a.png" else 400)
+                return reply.text
+
+            add("1.png", "/a.png")
+            add("1.png", "/slow.png")
+            assert site.asked == 1, "the name is taken"
+            assert "longer than 0.5 s" in add("2.png", "/slow.png")
+            monkeypatch.setattr(links, "LONGEST_S", 60.0)
+            threading.Timer(0.5, served.bench.ending.set).start()
+            assert "workbench ended" in add("3.png", "/slow.png")
 
 
 def test_images_by_link(tmp_path: Path) -> None:
@@ -136,9 +171,9 @@ def test_images_by_link(tmp_path: Path) -> None:
             api = served.api
             project = api.project.create(1, "links")
             dataset = api.dataset.create(project.id, "ds")
-            links = [f"http://{site.host}/{name}.png" for name in ("a", "bb", "bb")]
-            added = api.image.upload_links(dataset.id, ["1.png", "2.png", "3.png"], links)
-            assert [i.link for i in added] == links and added[1].hash == added[2].hash != added[0].hash
+            addresses = [f"http://{site.host}/{name}.png" for name in ("a", "bb", "bb")]
+            added = api.image.upload_links(dataset.id, ["1.png", "2.png", "3.png"], addresses)
+            assert [i.link for i in added] == addresses and added[1].hash == added[2].hash != added[0].hash
             for name, link in (
                 ("page", f"http://{site.host}/page"),
                 ("elsewhere", f"http://{site.host}/away"),
@@ -146,14 +181,20 @@ def test_images_by_link(tmp_path: Path) -> None:
                 ("a file", "file:///etc/passwd"),
                 ("inside", "https://127.0.0.1/a.png"),
                 ("no host", "https:///a.png"),
+                ("no port", "https://host:abc/x.png"),
+                ("half an address", "https://[::1/x.png"),
+                ("a long label", f"https://{'a' * 64}.example/x.png"),
+                ("an empty label", "https://.example/x.png"),
+                ("control characters", "https://example.com/\x01x.png"),
+                ("on to no port", f"http://{site.host}/badly"),
             ):
-                both = [{"title": "good.png", "link": links[0]}, {"title": f"{name}.png", "link": link}]
+                both = [{"title": "good.png", "link": addresses[0]}, {"title": f"{name}.png", "link": link}]
                 reply = served.call("images.bulk.add", {"datasetId": dataset.id, "images": both})
                 assert reply.status_code == 400 and reply.json()["details"]["message"], name
             assert len(api.image.get_list(dataset.id)) == 3
             twin = api.dataset.create(project.id, "twin")
             [copy] = api.image.copy_batch(twin.id, [added[0].id])
-            assert copy.link == links[0]
+            assert copy.link == addresses[0]
             seen = site.asked
             assert api.image.download_np(added[1].id).shape == (HEIGHT, WIDTH, 3)
             assert site.asked == seen, "what was fetched is kept"
