@@ -13,7 +13,7 @@ from common.detection import registry
 from common.detection.contract import Detections, Detector, DetectorCard, DetectorSettings
 from common.errors import UserError
 from common.serving.detection_video import Looks
-from common.serving.replies import Rejected
+from common.serving.replies import Rejected, sentence
 from common.video.contract import Image
 from common.weights.options import EngineOptions
 
@@ -47,6 +47,9 @@ class Model:
         except UserError as error:
             self.trouble = str(error)
             log.error("the detector could not be made ready: %s", error)
+        except Exception as error:  # the end of a thread: nobody else would tell it
+            self.trouble = sentence(error)
+            log.exception("the detector could not be made ready")
 
     def deploy(self, setup: Setup) -> None:
         """Another detector from now on; jobs under way go on with theirs. Raises what is wrong with it."""

@@ -12,6 +12,7 @@ from common.serving.detection_service import DetectionService, InferenceJob
 from common.serving.detection_upload import VideoUpload
 from common.serving.envelope import Envelope
 from common.serving.jobs import Job
+from common.serving.outputs import untold
 from common.serving.replies import Rejected, sentence
 from common.supervisely_io.progress import ProgressChannel
 from common.supervisely_io.records import VideoRecord
@@ -94,9 +95,9 @@ def _label_source(
             if job.stop.is_set():
                 break
             upload.put(one)
-    report = upload.report
-    if not job.stop.is_set() and report is not None and report.refused:
-        teller.warn(f"The server refused {report.refused} figures: {'; '.join(report.refusals[:3])}")
+    warning = None if upload.report is None else untold(upload.report)
+    if warning is not None:
+        teller.warn(warning)
 
 
 def _later(_: Job) -> None:

@@ -10,6 +10,7 @@ from common.detection.contract import DetectorCard
 from common.geometry.supervisely import geometry_type, to_json
 from common.serving.detection_output import object_classes, value_of
 from common.serving.detection_video import Seen
+from common.serving.outputs import GRACE_S
 from common.supervisely_io.classes import ProjectClasses
 from common.supervisely_io.projects import add_objects
 from common.supervisely_io.records import NewFigure, VideoRecord
@@ -19,7 +20,7 @@ from common.supervisely_io.writer import Confirmed, FigureWriter, WriteReport
 
 class VideoUpload:
     """Objects of a video for tracks that appear, and their figures. Owned by one thread; use as a context manager. What was
-    found before an error is kept; after a stop nothing more is written.
+    found before an error or a stop is kept: it is still written, at once, unless the server is away.
 
     Holds one number per identity. track_id: of the request, noted on each figure. suffix: is put behind a class name that
     the project uses for another shape. on_confirmed: called once per frame that is stored. report: at the end, what became
@@ -37,7 +38,7 @@ class VideoUpload:
         on_confirmed: Callable[[Confirmed], None] | None = None,
     ) -> None:
         self._server, self._video, self._card, self._stop = server, video, card, stop
-        self._writer = FigureWriter(server, video, mode="append", on_confirmed=on_confirmed, stop=stop)
+        self._writer = FigureWriter(server, video, mode="append", on_confirmed=on_confirmed, stop=stop, grace_s=GRACE_S)
         self.report: WriteReport | None = None
         self._track_id = track_id
         self._objects: dict[int, int] = {}

@@ -15,7 +15,7 @@ from common.serving.results import ResultStore
 from common.serving.targets import Target
 from common.supervisely_io.records import NewFigure, VideoRecord
 from common.supervisely_io.server import Server
-from common.supervisely_io.writer import Confirmed, FigureWriter
+from common.supervisely_io.writer import Confirmed, FigureWriter, WriteReport
 from common.tracking.contract import Prediction
 
 Found = Sequence[tuple[Target, Prediction]]
@@ -43,6 +43,16 @@ def drawn(found: Found, width: int, height: int) -> Iterator[tuple[Target, Predi
             continue
         for part in clip_to_frame(target.like(prediction.geometry), width, height):
             yield target, prediction, part
+
+
+def untold(report: WriteReport) -> str | None:
+    """A sentence about the figures that could not be stored; None when all were."""
+    told = []
+    if report.refused:
+        told.append(f"The server refused {report.refused} of the figures. The first: {'; '.join(report.refusals[:1])}")
+    if report.dropped:
+        told.append(f"{report.dropped} of the figures that were finished could not be stored before the end.")
+    return " ".join(told) or None
 
 
 class FigureOutput:
@@ -92,10 +102,7 @@ class FigureOutput:
         self._writer.put(frame, figures, [target.object_id for target, _ in found])
 
     def close(self, *, drop: bool) -> str | None:
-        report = self._writer.close(drop=drop)
-        if not report.refused:
-            return None
-        return f"The server refused {report.refused} of the figures. The first: {'; '.join(report.refusals[:1])}"
+        return untold(self._writer.close(drop=drop))
 
     def _confirmed(self, confirmed: Confirmed) -> None:
         steps = sum(max(1, len(self._sources.get(ident, ()))) for ident in confirmed.objects)

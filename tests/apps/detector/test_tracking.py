@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import supervisely as sly
 
+from common.association.contract import Tracks
+from common.detection.contract import Detections, Detector
+from common.serving.detection_model import Model, Setup
+from common.serving.detection_upload import VideoUpload
+from common.serving.detection_video import Seen
+from common.serving.outputs import untold
+from common.serving.replies import Rejected
+from common.supervisely_io.server import Server
+from common.supervisely_io.videos import video
+from common.supervisely_io.writer import WriteReport
 from tests.apps.detector.harness import frame_of, near
 from tests.apps.workbench.harness import Served
 from tests.common.serving.stage import FRAMES, Client, Stage, new_track, wait_until
@@ -75,6 +87,31 @@ def test_the_tool_can_stop_it(slow_app: Client, stage: Stage) -> None:
     written = len(stage.figures(track_id=track))
     time.sleep(0.5)
     assert len(stage.figures(track_id=track)) == written < 3 * FRAMES
+
+
+def test_what_was_found_before_a_stop_is_written(app: Client, served: Served, stage: Stage) -> None:
+    server = Server(served.settings.address, served.bench.token)
+    track, stop = new_track(), threading.Event()
+    box, score, number = np.array([[10, 10, 60, 50]], np.float32), np.array([0.9], np.float32), np.zeros(1, np.int64)
+    with VideoUpload(server, video(server, stage.video.id), app.service.model.card, track, "_nn", stop) as upload:
+        for frame in range(6):
+            tracks = Tracks(np.array([frame]), np.array([1]), box, score, number, number)
+            upload.put(Seen(frame, Detections(box, score, number), tracks))
+        stop.set()
+    assert len(stage.figures(track_id=track)) == 6
+    assert upload.report is not None and untold(upload.report) is None
+    told = untold(WriteReport(refused=1, dropped=2, refusals=("frame 1, object 2: no",)))
+    assert told is not None and "refused 1" in told and "2 of the figures" in told
+
+
+def test_a_detector_that_cannot_be_made_says_so() -> None:
+    def broken(_: Setup) -> Detector:
+        raise RuntimeError("no such kernel")
+
+    model = Model(Setup("broken"), broken)
+    model.load()
+    with pytest.raises(Rejected, match="no such kernel"):
+        _ = model.detector
 
 
 def test_a_failure_is_told_before_the_end(app: Client, stage: Stage) -> None:
