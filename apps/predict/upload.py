@@ -218,6 +218,7 @@ class Upload:
             writer.flush()
             self._check()
             done = writer.report
+        noted[1] = written + done.written  # without those that were taken back after they were confirmed
         ledger.note("stored", [last, noted[1]])
         report(self._target.frames)
         return {"written": noted[1], "kept": done.kept, "refused": done.refused, "covered": self._covered}
