@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from apps.cli import label_job
+from apps.cli.job import JOURNAL
 from apps.cli.label_job import NOTHING, Spread, label_one
 from apps.cli.progress import Reporter
 from common.association.contract import Tracks
@@ -25,7 +26,7 @@ from common.labeling.candidates import Candidate
 from common.labeling.chosen import Rule
 from common.labeling.chunks import cut, label_in_chunks
 from common.labeling.plan import Plan, make_plan
-from common.labeling.run import LabelledVideo, label_video
+from common.labeling.run import LabelledVideo, fingerprint, label_video
 from common.labeling.selection import Choice
 from common.labeling.stitch import Stretch, bridge, matched, stitched
 from common.prediction.journal import Journal
@@ -91,9 +92,9 @@ def test_chunks_cover_the_video_and_share_what_is_asked():
 
 
 def test_the_same_as_one_worker_with_identities_kept_across_the_seam(plan: Plan, tmp_path: Path) -> None:
-    """Stopped on the way, and gone on with by workers that work at once."""
+    """Stopped in the second chunk, and gone on with by workers that work at once."""
     stop, through = threading.Event(), []
-    journal, done = chunked(plan, tmp_path, LocalExecutor(), stop=stop, on_frame=lambda n: n >= 8 and stop.set())
+    journal, done = chunked(plan, tmp_path, LocalExecutor(), stop=stop, on_frame=lambda n: n >= 28 and stop.set())
     assert not done and not journal.done and list(tmp_path.glob("*chunk*"))
     journal.__exit__(None, None, None)
     journal, done = chunked(plan, tmp_path, Together(), on_frame=through.append)
@@ -193,7 +194,7 @@ def test_other_workers_begin_anew_and_leave_nothing_of_the_first(
 
     def run(out: str, spread: Spread | None, stop: threading.Event, source=VIDEO) -> bool:
         done = label_one(
-            clip, source, plan, VIDEO.support((0,)), NOTHING, tmp_path / out, reporter, stop,
+            clip, source, plan, source.support((0,)), NOTHING, tmp_path / out, reporter, stop,
             options=DEFAULT, overlay=False, about={}, spread=spread,
         )  # fmt: skip
         return not done.stopped
@@ -208,7 +209,12 @@ def test_other_workers_begin_anew_and_leave_nothing_of_the_first(
     assert run("fresh", two, threading.Event())
     assert not run("again", None, stop, Stopping(56, seed=1, things=THINGS))
     (tmp_path / "again" / "0123.chunk5.sqlite").touch()
+    mark = fingerprint(label_job._identity(clip), plan, VIDEO.support((0,)), VIDEO)
+    with Journal(tmp_path / "again" / JOURNAL, mark) as begun:  # something that only the first run has seen
+        assert begun.next_frame
+        begun.add(Part(rows((99, 5, range(1, 9)))))
+        begun.save(begun.next_frame, begun.state)
     assert run("again", two, threading.Event())
-    rows = [(tmp_path / out / "tracks.txt").read_text() for out in ("fresh", "again")]
-    assert rows[0] == rows[1]
+    told = [(tmp_path / out / "tracks.txt").read_text() for out in ("fresh", "again")]
+    assert told[0] == told[1]
     assert not list(tmp_path.glob("*/*.sqlite*"))
