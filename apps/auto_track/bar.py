@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 class Bar:
     """Shown from the first moment to the end of what was asked for; while a session lingers there is none.
 
-    `advance` is called on the writer's thread, everything else on the session's.
+    `advance` and `changed` are called on the writer's thread, everything else on the session's.
     """
 
     def __init__(self, server: Server, track_id: str, stop: threading.Event) -> None:
@@ -60,6 +60,12 @@ class Bar:
         channel = self._channel
         if channel is not None and steps:
             channel.advance(frame, steps)
+
+    def changed(self, frame: int) -> None:
+        """What the tool shows of that frame is no longer so, though nothing more is there."""
+        channel = self._channel
+        if channel is not None:
+            channel.advance(frame, 0)
 
     def warn(self, message: str) -> None:
         """Now, or as soon as a bar is shown."""

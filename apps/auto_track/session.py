@@ -170,6 +170,7 @@ class Session:
 
     def _yielded(self, object_id: int, frame: int) -> None:
         """On the writer's thread: a person's figure stands there, and none of ours."""
+        self._bar.changed(frame)
         again = self._desk.look_again(object_id, frame)
         if again is not None:
             self._updates.put(again)

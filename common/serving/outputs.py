@@ -56,8 +56,9 @@ def untold(report: WriteReport) -> str | None:
 
 
 class FigureOutput:
-    """Writes to the server. on_stored is called from the writer's thread, in order, once a frame is there. What is finished
-    when the job is stopped is still written, at once, unless the server is away."""
+    """Writes to the server. on_stored is called from the writer's thread, in order, once a frame is there, and with no steps
+    when a figure of it was taken back for a person's. What is finished when the job is stopped is still written, at once,
+    unless the server is away."""
 
     def __init__(
         self,
@@ -74,7 +75,13 @@ class FigureOutput:
         self._on_stored = on_stored
         self._sources: dict[int, list[int]] = {}
         self._writer = FigureWriter(
-            server, video, on_confirmed=self._confirmed, stop=job.stop, grace_s=GRACE_S, expected=expected
+            server,
+            video,
+            on_confirmed=self._confirmed,
+            on_yielded=lambda _, frame: on_stored(frame, 0, []),
+            stop=job.stop,
+            grace_s=GRACE_S,
+            expected=expected,
         )
 
     def put(self, frame: int, found: Found) -> None:
