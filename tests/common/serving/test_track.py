@@ -16,7 +16,13 @@ from common.geometry.measures import iou
 from common.geometry.shapes import to_geometry
 from common.geometry.supervisely import from_json, geometry_type
 from common.geometry.types import Points
+from common.serving.jobs import Job
+from common.serving.outputs import FigureOutput
 from common.serving.settings import TrackerApp
+from common.serving.targets import Target
+from common.supervisely_io.server import Server
+from common.supervisely_io.videos import video
+from common.tracking.contract import Prediction
 from tests.apps.workbench.harness import Served
 from tests.common.serving.recorded import TRAFFIC, same_form
 from tests.common.serving.stage import (
@@ -387,3 +393,23 @@ def test_an_object_that_leaves_has_no_figures_outside(served: Served, stage: Sta
         for figure in stage.figures([drawn[0]], track):
             (left, top), (right, bottom) = figure["geometry"]["points"]["exterior"]
             assert 0 <= left <= right < WIDTH and 0 <= top <= bottom < HEIGHT
+
+
+def test_a_figure_taken_back_for_a_persons_is_told(served: Served, clip: Path) -> None:
+    stage = Stage(served, clip)
+    told: list[tuple[int, int, list[int]]] = []
+    object_id, _ = stage.draw("rectangle", 0)
+    server = Server(served.settings.address, served.bench.token)
+    target = Target("a", value("rectangle", 0), "rectangle", object_id)
+    found = [(target, Prediction("a", to_geometry(value("rectangle", 1)), 0.9, True))]
+    job = Job("track", lambda _: None)
+    output = FigureOutput(
+        server, video(server, stage.video.id), (WIDTH, HEIGHT), new_track(), job, lambda f, s, t: told.append((f, s, t))
+    )
+    output.put(1, found)
+    wait_until(lambda: len(told) == 1)
+    body = {"objectId": object_id, "geometryType": "rectangle", "geometry": data("rectangle", 2), "meta": {"frame": 2}}
+    assert served.call("figures.bulk.add", {"entityId": stage.video.id, "figures": [body]}).status_code == 200
+    output.put(2, found)
+    assert output.close(drop=False) is None
+    assert told == [(1, 1, []), (2, 1, []), (2, 0, [])]
