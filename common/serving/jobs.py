@@ -8,6 +8,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable
+from concurrent import futures
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -183,6 +184,8 @@ class JobQueue:
         end = time.monotonic() + timeout_s
         for thread in self._threads:
             thread.join(max(0.0, end - time.monotonic()))
+        # those that waited say goodbye on threads of their own
+        futures.wait([job.ended for job in active], max(0.0, end - time.monotonic()))
 
     # --- the workers' side -----------------------------------------------------------------------------------------------
 

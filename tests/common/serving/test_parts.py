@@ -220,3 +220,23 @@ def test_memory_belongs_to_its_caller_and_passes() -> None:
     assert memory.get(key("a"))
     time.sleep(0.1)
     assert not memory.get(key("a")) and memory.bytes == 0
+
+
+def test_closing_waits_for_the_goodbye_of_jobs_in_line() -> None:
+    """What they say it with (the connection to the server) is closed next."""
+    queue, said = JobQueue("goodbyes", workers=1), []
+    begun = threading.Event()
+
+    def runs(job: Job) -> None:
+        begun.set()
+        job.stop.wait()
+
+    def waits(job: Job) -> None:
+        time.sleep(0.3)
+        said.append(job.stop.is_set())
+
+    queue.submit(Job("test", runs))
+    begun.wait()
+    queue.submit(Job("test", waits))
+    queue.close()
+    assert said == [True]
