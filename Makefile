@@ -10,7 +10,7 @@ RUN_STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 NEW_PIP := $(PIP) pip==26.3
 # What pip does on one core; like pip it leaves out files that are no Python, and besides what hardly anybody loads.
-COMPILE := $(BIN)/python -m compileall -q -q -j 0 -x '/(tests?|transformers/models|ray/(rllib|tune|train|data|serve))/' $(VENV)/lib || true
+COMPILE := $(BIN)/python -m compileall -q -q -j 0 -x '/(tests?|pip|setuptools|sympy|polars|debugpy|_inductor|transformers/models|ray/(rllib|tune|train|data|serve))/' $(VENV)/lib || true
 
 BENCHMARKS := predict boxes masks points confidence memory association platform_tracking platform_start box_networks mask_networks point_networks
 
