@@ -99,9 +99,7 @@ def _keep(bench: Workbench, path: Path, name: str) -> str:
 
 
 def _add_labels(session: Session, video: Video, annotation: Annotation) -> None:
-    rows = session.execute(
-        select(ObjectClass.name, ObjectClass.id).where(ObjectClass.project_id == video.project_id)
-    ).tuples()
+    rows = session.execute(select(ObjectClass.name, ObjectClass.id).where(ObjectClass.project_id == video.project_id))
     classes = dict(rows.all())
     made = objects.add_objects(
         session,

@@ -31,7 +31,7 @@ def list_videos(session: Session) -> list[dict[str, Any]]:
         .order_by(Video.id.desc())
     ).all()
     counted = select(AnnotationObject.video_id, func.count()).group_by(AnnotationObject.video_id)
-    counts = dict(session.execute(counted).tuples().all())
+    counts = dict(session.execute(counted).all())
     return [
         {**describe(session, row), "project": p, "dataset": d, "objects": counts.get(row.id, 0)} for row, p, d in rows
     ]

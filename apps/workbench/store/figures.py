@@ -228,7 +228,7 @@ def remove_figures(session: Session, idents: Sequence[int]) -> None:
 
 def geometries(session: Session, idents: Sequence[int]) -> list[tuple[int, str]]:
     """Geometry JSON text by figure, in the order asked for. Raises `NotFound` for the first id that is not there."""
-    found = dict(session.execute(select(Figure.id, Figure.geometry).where(Figure.id.in_(idents))).tuples().all())
+    found = dict(session.execute(select(Figure.id, Figure.geometry).where(Figure.id.in_(idents))).all())
     for ident in idents:
         if ident not in found:
             raise missing("figure", ident)
@@ -271,9 +271,7 @@ def _column_by_id(session: Session, key: Any, column: Any, idents: set[int]) -> 
     result: dict[int, Any] = {}
     ordered = sorted(idents)
     for start in range(0, len(ordered), 10_000):
-        result |= dict(
-            session.execute(select(key, column).where(key.in_(ordered[start : start + 10_000]))).tuples().all()
-        )
+        result |= dict(session.execute(select(key, column).where(key.in_(ordered[start : start + 10_000]))).all())
     return result
 
 

@@ -75,9 +75,7 @@ def remove_files(session: Session, paths: Sequence[str]) -> None:
 
 
 def files_json(session: Session, files: Sequence[TeamFile]) -> list[dict[str, Any]]:
-    sizes = dict(
-        session.execute(select(Blob.hash, Blob.size).where(Blob.hash.in_({f.hash for f in files}))).tuples().all()
-    )
+    sizes = dict(session.execute(select(Blob.hash, Blob.size).where(Blob.hash.in_({f.hash for f in files}))).all())
     return [
         {
             "id": file.id,

@@ -43,9 +43,7 @@ def tag_labels(session: Session, items: Sequence[Mapping[str, Any]]) -> list[int
     owners = dict(
         session.execute(
             select(Label.id, Image.project_id).join(Image, Image.id == Label.image_id).where(Label.id.in_(wanted))
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     moment = now()
     rows = []

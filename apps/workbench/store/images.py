@@ -66,7 +66,7 @@ def check_new(session: Session, dataset_id: int, items: Sequence[Mapping[str, An
     if twice is not None:
         raise Refused(f"The name {twice!r} comes twice.")
     taken = select(Image.name, Image.id).where(Image.dataset_id == dataset_id, Image.name.in_(names))
-    known = dict(session.execute(taken).tuples().all())
+    known = dict(session.execute(taken).all())
     if known:
         raise NameTaken(f"There is an image named {next(iter(known))!r} in this dataset already.", known)
     return dataset, names
@@ -215,12 +215,10 @@ def within(session: Session, dataset_id: int) -> list[int]:
 def images_json(session: Session, images: Sequence[Image]) -> list[dict[str, Any]]:
     idents = [image.id for image in images]
     sizes = dict(
-        session.execute(select(Blob.hash, Blob.size).where(Blob.hash.in_({image.hash for image in images})))
-        .tuples()
-        .all()
+        session.execute(select(Blob.hash, Blob.size).where(Blob.hash.in_({image.hash for image in images}))).all()
     )
     counted = select(Label.image_id, func.count()).where(Label.image_id.in_(idents)).group_by(Label.image_id)
-    labels = dict(session.execute(counted).tuples().all())
+    labels = dict(session.execute(counted).all())
     tags = image_tags(session, idents)
     return [
         {

@@ -379,4 +379,4 @@ def remove_labels(session: Session, idents: Sequence[int]) -> None:
 
 def geometries(session: Session, idents: Iterable[int]) -> dict[int, str]:
     """Geometry JSON text of those ids that are labels."""
-    return dict(session.execute(select(Label.id, Label.geometry).where(Label.id.in_(list(idents)))).tuples().all())
+    return dict(session.execute(select(Label.id, Label.geometry).where(Label.id.in_(list(idents)))).all())

@@ -184,9 +184,7 @@ def projects_json(session: Session, projects: Sequence[Project]) -> list[dict[st
     datasets = dict(
         session.execute(
             select(Dataset.project_id, func.count()).where(Dataset.project_id.in_(idents)).group_by(Dataset.project_id)
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     items = _item_counts(session, "project_id", idents)
     return [
