@@ -48,15 +48,15 @@ def run(
 
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs addresses, and session tokens are in some
     specs = [read_spec(ROOT / "apps" / name, ROOT) for name in APPS]
-    settings = Settings(data.absolute(), port=port)
-    serve(settings, specs, APPS, nursery=nursery, prepare=_importer(videos or (), drawing, browser))
-    return 0
+    settings, ready = Settings(data.absolute(), port=port), threading.Event()
+    serve(settings, specs, APPS, nursery=nursery, prepare=_importer(videos or (), drawing, browser, ready))
+    return 0 if ready.is_set() else 130
 
 
 def _importer(
-    videos: list[Path] | tuple[()], drawing: Drawing | None, browser: bool
+    videos: list[Path] | tuple[()], drawing: Drawing | None, browser: bool, ready: threading.Event
 ) -> Callable[[Workbench, threading.Event], None]:
-    """What fills the workbench before it answers its first request, and then shows it."""
+    """What fills the workbench before it answers its first request, sets `ready` and shows it."""
     from apps.workbench.importing import import_video
 
     def prepare(bench: Workbench, ending: threading.Event) -> None:
@@ -69,6 +69,7 @@ def _importer(
             import_video(bench, clip, "Demo", annotation, meta)
         if ending.is_set():
             return
+        ready.set()
         sys.stderr.write(
             f"The suite runs at {bench.settings.address} - open it in a browser; Ctrl-C ends it.\n"
             f"For Supervisely scripts: sly.Api.from_env() after loading {bench.settings.data / 'supervisely.env'}.\n"

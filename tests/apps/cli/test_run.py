@@ -95,8 +95,8 @@ def test_ctrl_c_before_it_is_ready_leaves_nothing_behind(tmp_path: Path):
     seen.update({child.pid: child for child in psutil.Process(process.pid).children(recursive=True)})
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
-    # 0 when the server already listened: then it ends as it always does
-    assert process.returncode in (0, 130), said
+    # it may have become ready between the look and the signal: then it was ended, not broken off
+    assert process.returncode == (0 if "The suite runs at" in said else 130), said
     assert "Traceback" not in said
     _, alive = psutil.wait_procs(list(seen.values()), timeout=20)
     assert not alive
