@@ -19,7 +19,7 @@ from apps.cli.prompts import Label, Prompts
 from apps.cli.results import write_results
 from common.detection import registry as detectors
 from common.detection.contract import Detector, DetectorSettings, Finds
-from common.errors import OutputUnusable
+from common.errors import Interrupted, OutputUnusable
 from common.geometry.annotation import AnnotatedObject
 from common.geometry.meta import ObjectClass, ProjectMeta
 from common.geometry.shapes import Shape, Skeleton, Value, to_points
@@ -83,12 +83,15 @@ class Worker:
                 report(journal.next_frame, source.info.frames)
                 done = journal.done or predict_video(
                     source, self._ready(), self._settings, journal,
-                    looks=self._looks, stop=stop, on_frame=lambda n: report(n, source.info.frames),
+                    looks=self._looks, stop=stop, on_frame=lambda n: report(n, source.info.frames), keep=True,
                 )  # fmt: skip
                 if not done:
                     return Predicted(True)
                 release()
-                results = Results(journal, self._settings, source.info)
+                try:
+                    results = Results(journal, self._settings, source.info, stop)
+                except Interrupted:
+                    return Predicted(True)
                 damage = source.info.damage or journal.damage
                 view = ResultsView(results, journal)
                 try:
@@ -102,7 +105,7 @@ class Worker:
                     ) from error
                 if stop.is_set():
                     return Predicted(True)
-                repaired = None if results.repaired is None else results.repaired.summary()
+                repaired = None if results.repaired is None else results.repaired.summary() + (results.note or "")
                 _write_suggestions(out, results)
                 found = Predicted(
                     False, source.info.frames, len(results.identities), round(journal.seconds, 3), damage, repaired

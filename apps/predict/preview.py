@@ -103,7 +103,8 @@ def preview(
                     detector = detectors.make(
                         settings.detector, settings.options, DetectorSettings(batch=settings.batch)
                     )
-                predict_video(source, detector, settings, journal, looks=make_looks(settings.looks, settings.options))
+                looks = make_looks(settings.looks, settings.options)
+                predict_video(source, detector, settings, journal, looks=looks, keep=True)
                 results = Results(journal, settings, source.info)
                 clip = Path(place) / "preview.mp4"
                 _draw(source, ResultsView(results, journal), clip)

@@ -114,7 +114,7 @@ class VideoWorker:
             target = record if task.target == task.source else video(server, task.target)
             if task.fresh and self._parameters.settings.predictions_mode != "replace":
                 copy_labels(server, record, target, ledger)
-            results = self._results(journal, ledger, source)
+            results = self._results(journal, ledger, source, stop)
             shape = template(results.finds, journal.skeleton)
             upload = Upload(server, target, results, shape, self._parameters, ledger, task.job, journal.detector, stop)
             written = upload.run(lambda n: report(record.frames + min(n, record.frames), whole))
@@ -122,6 +122,8 @@ class VideoWorker:
             told["seconds"] = round(journal.seconds, 2)
             if (damage := source.info.damage or journal.damage) is not None:
                 told["damage"] = damage
+            if results.note is not None:
+                told["repair"] = results.note.strip()
             if results.repaired is not None:
                 told["suggestions"] = [
                     {"kind": s.kind, "identities": list(s.ids), "frame": s.frame, "score": round(s.score, 3)}
@@ -159,11 +161,12 @@ class VideoWorker:
             stop=stop,
             on_frame=lambda n: report(n, 2 * max(record.frames, 1)),
             seeds=seeds,
+            keep=True,
         )
 
-    def _results(self, journal: Journal, ledger: Ledger, source: FrameSource) -> Results:
+    def _results(self, journal: Journal, ledger: Ledger, source: FrameSource, stop: threading.Event) -> Results:
         """As they were found when repair would take two labelled objects for one: people said that they are two."""
-        results = Results(journal, self._settings, source.info)
+        results = Results(journal, self._settings, source.info, stop)
         if results.repaired is not None:
             seeds = [results.repaired.renamed.get(n, n) for n in range(1, len(ledger.get("seeds") or ()) + 1)]
             if len(set(seeds)) < len(seeds):

@@ -17,10 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.association.contract import Affine, Tracks
+from common.association.contract import Affine, Given, Tracks
 from common.detection.contract import DetectorCard, Finds
 from common.geometry import codec
+from common.geometry.detections import Detections
 from common.geometry.types import Geometry
+from common.prediction import kept
 from common.prediction.pipeline import Part
 from common.tracking.job_file import open_job, storing
 
@@ -43,8 +45,14 @@ CREATE TABLE geometry (
 CREATE TABLE motions (frame INTEGER PRIMARY KEY, affine BLOB NOT NULL);
 CREATE TABLE looks (id INTEGER PRIMARY KEY, total BLOB NOT NULL, count INTEGER NOT NULL);
 """
+_LATER = """
+CREATE TABLE IF NOT EXISTS seen (frame INTEGER PRIMARY KEY, data BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS people (frame INTEGER PRIMARY KEY, most INTEGER NOT NULL, data BLOB NOT NULL);
+"""
+"""Tables that journals of earlier versions lack; `keeps_all` says whether one was filled from the start."""
 _COLUMNS = "frame, id, x1, y1, x2, y2, score, class, row, turned"
 _AT_ONCE = 50_000
+_FRAMES_AT_ONCE = 64
 
 
 class Journal:
@@ -57,6 +65,7 @@ class Journal:
         self._damage: list[tuple[str, int]] = []
         with self._storing():
             self._db, self.resumed = open_job(path, fingerprint, _SCHEMA)
+            self._db.executescript("BEGIN;" + _LATER + "COMMIT;")
 
     def __enter__(self) -> Journal:
         return self
@@ -129,6 +138,10 @@ class Journal:
         db.executemany(
             "REPLACE INTO motions VALUES (?, ?)", ((f, m.astype("<f8").tobytes()) for f, m in part.motions.items())
         )
+        db.executemany("REPLACE INTO seen VALUES (?, ?)", part.seen.items())
+        for frame, data in part.people.items():
+            most = int(kept.decode_people(data).ids.max())
+            db.execute("REPLACE INTO people VALUES (?, ?, ?)", (frame, most, data))
         for identity, (total, count) in part.looks.items():
             known = db.execute("SELECT total, count FROM looks WHERE id = ?", (identity,)).fetchone()
             if known is not None:
@@ -211,6 +224,31 @@ class Journal:
     def motions(self) -> dict[int, Affine]:
         found = self._db.execute("SELECT frame, affine FROM motions ORDER BY frame")
         return {int(frame): np.frombuffer(data, "<f8").reshape(2, 3) for frame, data in found}
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether the detections of each frame that has rows are here, followed or not: they are not when the job was begun
+        by a version that did not keep them, or was put together from parts."""
+        missing = "SELECT EXISTS (SELECT 1 FROM rows WHERE frame NOT IN (SELECT frame FROM seen))"
+        found: int = self._db.execute(missing).fetchone()[0]
+        return not found
+
+    def seen(self, *, backward: bool = False) -> Iterator[tuple[int, Detections]]:
+        """What was kept of each frame, by rising or falling number. Memory: some dozens of frames."""
+        cursor = self._db.execute(f"SELECT frame, data FROM seen ORDER BY frame {'DESC' if backward else 'ASC'}")
+        while rows := cursor.fetchmany(_FRAMES_AT_ONCE):
+            for frame, data in rows:
+                yield int(frame), kept.decode(data)
+
+    def people(self, frame: int) -> Given | None:
+        """What people had labelled on a frame when it was looked at."""
+        found = self._db.execute("SELECT data FROM people WHERE frame = ?", (frame,)).fetchone()
+        return None if found is None else kept.decode_people(found[0])
+
+    @property
+    def most_of_people(self) -> int:
+        """The largest identity that people gave; 0 = none."""
+        return int(self._db.execute("SELECT COALESCE(MAX(most), 0) FROM people").fetchone()[0])
 
     def looks(self) -> dict[int, NDArray[np.float32]]:
         """Unit vectors by identity."""

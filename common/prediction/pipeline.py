@@ -18,6 +18,7 @@ from common.detection.contract import Detections, Detector, Resumable
 from common.detection.selection import Selection, select
 from common.geometry import codec
 from common.geometry.types import Points
+from common.prediction import kept
 from common.prediction.looks import Looks
 from common.prediction.seeds import Seeds
 from common.prediction.settings import PredictionSettings
@@ -42,12 +43,15 @@ class FrameDetector(Protocol):
 @dataclass(frozen=True)
 class Part:
     """What became sure. geometry: codec bytes of the masks and keypoints of the rows, by place. motions: the camera's, by
-    frame. looks: sum of unit vectors and their number, by identity."""
+    frame. looks: sum of unit vectors and their number, by identity. seen: of each frame that was looked at all detections,
+    followed or not, as `kept` encodes them; empty when they are not to be kept. people: what people labelled on it."""
 
     tracks: Tracks
     geometry: Mapping[Place, bytes] = field(default_factory=dict)
     motions: Mapping[int, Affine] = field(default_factory=dict)
     looks: Mapping[int, tuple[NDArray[np.float32], int]] = field(default_factory=dict)
+    seen: Mapping[int, bytes] = field(default_factory=dict)
+    people: Mapping[int, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ class Pipeline:
 
     detector: a fresh one when it is temporal. state: what `save` gave, to go on from there. remembers: whether the detector
     goes on from there as well; a temporal one that does not must be shown the frames before. seeds: objects that go on; on
-    frames where they are labelled they are not given out.
+    frames where they are labelled they are not given out. keep: whether all detections are given out as well.
     """
 
     def __init__(
@@ -74,8 +78,9 @@ class Pipeline:
         looks: Looks | None = None,
         state: bytes | None = None,
         seeds: Seeds | None = None,
+        keep: bool = False,
     ) -> None:
-        self._detector, self._looks = detector, looks
+        self._detector, self._looks, self._keeps = detector, looks, keep
         tree: Tree = None if state is None else unpack(state)
         made = replace(settings.association(fps), first_id=1 if seeds is None else seeds.count + 1)
         self._seeds = seeds
@@ -114,6 +119,8 @@ class Pipeline:
         moved: dict[int, Affine] = {}
         geometry: dict[Place, bytes] = {}
         looks: dict[int, tuple[NDArray[np.float32], int]] = {}
+        whole: dict[int, bytes] = {}
+        people: dict[int, bytes] = {}
         for number, image, all_seen, camera in zip(numbers, images, found, motions.result(), strict=True):
             seen = select(all_seen, names, self._selection)
             if self._looks is not None and len(seen):
@@ -123,9 +130,13 @@ class Pipeline:
                 moved[number] = camera
             given = None if self._seeds is None else self._seeds.at(number)
             tracks = self._associator.update(seen, frame=number, camera=camera, given=given)
+            if self._keeps:
+                whole[number] = kept.encode(seen)
+                if given is not None and len(given.ids):
+                    people[number] = kept.encode_people(given)
             out.append(tracks)
             self._collect(tracks, geometry, looks)
-        return Part(Tracks.joined(out), geometry, moved, looks)
+        return Part(Tracks.joined(out), geometry, moved, looks, whole, people)
 
     def finish(self) -> Part:
         """What is still unsure at the end of the video, and nothing speaks against."""
@@ -139,12 +150,12 @@ class Pipeline:
         """Bounded; going on from it gives the same as never stopping, but for what a temporal detector remembers that is not
         `Resumable`."""
         remembered = self._detector.state() if isinstance(self._detector, Resumable) else None
-        kept = {str(frame): (list(one.geometry), one.looks) for frame, one in self._kept.items()}
+        places = {str(frame): (list(one.geometry), one.looks) for frame, one in self._kept.items()}
         return pack(
             {
                 "associator": self._associator.save(),
                 "camera": self._camera.state(),
-                "kept": kept,
+                "kept": places,
                 "detector": remembered,
             }
         )
@@ -162,14 +173,14 @@ class Pipeline:
     ) -> None:
         columns = (tracks.frames.tolist(), tracks.rows.tolist(), tracks.ids.tolist())
         for frame, row, identity in zip(*columns, strict=True):
-            kept = self._kept.get(frame)
-            if row < 0 or kept is None:
+            known = self._kept.get(frame)
+            if row < 0 or known is None:
                 continue
-            if kept.geometry:
-                geometry[frame, row] = kept.geometry[row]
-            if kept.looks is not None:
+            if known.geometry:
+                geometry[frame, row] = known.geometry[row]
+            if known.looks is not None:
                 total, count = looks.get(identity, (np.float32(0), 0))
-                looks[identity] = (np.asarray(total + kept.looks[row], np.float32), count + 1)
+                looks[identity] = (np.asarray(total + known.looks[row], np.float32), count + 1)
 
 
 def _geometries(seen: Detections, detector: Detector) -> tuple[bytes, ...]:

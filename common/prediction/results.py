@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,15 +11,21 @@ import numpy as np
 
 from common.association.contract import Tracks
 from common.association.offline.decisions import Repaired
-from common.association.offline.repair import RepairSettings, repair
 from common.detection.contract import Finds
 from common.geometry.types import Box, Geometry, OrientedBox
 from common.prediction.journal import Journal
+from common.prediction.mending import mended
 from common.prediction.settings import PredictionSettings
 from common.video.contract import VideoInfo
 
 UNNAMED = "object"
 """Class of what a detector finds without knowing what it is."""
+
+
+FORWARD_ONLY = (
+    " Identities were repaired as seen from the beginning only: an earlier version began this job and did not keep what seeing"
+    " them from the end needs. Run it anew for that."
+)
 
 
 @dataclass(frozen=True)
@@ -45,21 +52,25 @@ class Seen:
 
 
 class Results:
-    """Reads a finished journal. With repair, the boxes of the whole video (60 bytes each) are in memory; else some
-    thousand of them. Masks and keypoints stay on disk."""
+    """Reads a finished journal. With repair, the boxes of the whole video (some hundred bytes each) are in memory; else some
+    thousand of them. Masks, keypoints and detections stay on disk. stop: raises `Interrupted` when it is set meanwhile."""
 
-    def __init__(self, journal: Journal, settings: PredictionSettings, info: VideoInfo) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        settings: PredictionSettings,
+        info: VideoInfo,
+        stop: threading.Event | None = None,
+    ) -> None:
         self._journal, self._info = journal, info
         self.finds: Finds = journal.finds
         self.repaired: Repaired | None = None
+        self.note: str | None = None
+        """What to tell about the repair."""
         if settings.repair:
-            self.repaired = repair(
-                journal.tracks(),
-                RepairSettings(fps=info.fps or 30.0, step=settings.every),
-                size=(info.width, info.height),
-                motions=journal.motions(),
-                looks=journal.looks() or None,
-            )
+            self.repaired = mended(journal, settings, info, stop)
+            if settings.both_ends and not journal.keeps_all:
+                self.note = FORWARD_ONLY
 
     @property
     def seconds(self) -> float:

@@ -48,6 +48,11 @@ class PredictionSettings:
             raise ValueError("at least one class is needed; leave classes out for all")
 
     @property
+    def both_ends(self) -> bool:
+        """Whether there are identities to be looked at from the video's end as well."""
+        return self.repair and self.tracker != UNTRACKED
+
+    @property
     def thresholds(self) -> Thresholds:
         if self.confidence is None:
             return Thresholds()

@@ -38,12 +38,14 @@ def predict_video(
     stop: threading.Event | None = None,
     on_frame: Callable[[int], None] | None = None,
     seeds: Seeds | None = None,
+    keep: bool = False,
 ) -> bool:
     """Fills the journal. False when `stop` ended it before the video was through; calling it again goes on from there.
 
     detector: a fresh one when it is temporal. on_frame: told how many frames are through, after each batch. Batches are
     the same whether or not the job was interrupted, so networks that round differently for other batches give equal
-    results. A temporal detector that is not `Resumable` looks at the frames before again. seeds: the same each time.
+    results. A temporal detector that is not `Resumable` looks at the frames before again. seeds: the same each time. keep:
+    put all detections into the journal, so that `Results` can look at identities from the video's end too.
     """
     if journal.done:
         return True
@@ -52,7 +54,8 @@ def predict_video(
         prepare()
     journal.describe(detector.card)
     start = journal.next_frame
-    with Pipeline(detector, settings, source.info.fps, looks, journal.state, seeds) as pipeline:
+    keep = keep and settings.both_ends
+    with Pipeline(detector, settings, source.info.fps, looks, journal.state, seeds, keep) as pipeline:
         again = detector.card.temporal and not pipeline.remembers
         if start and again and not _replay(source, detector, settings, start, stop):
             return False

@@ -32,10 +32,12 @@ def both_ways(
     step: int = 1,
     motions: Mapping[int, Affine] | None = None,
     settings: LinkSettings | None = None,
+    people: int = 0,
 ) -> Tracks:
     """The detections of `forward` (a row without one is matched with nothing), with an identity of forward's for each track
     that begins as there, else a new one. fps: frames per second, all counted. step: from one frame that was looked at to the
-    next. motions: the camera's, by frame. Memory: some hundred bytes a box.
+    next. motions: the camera's, by frame. people: identities up to this one are people's own: what is joined with one of
+    them gets its name, and two of them are never joined. Memory: some hundred bytes a box.
     """
     if not len(forward) or not len(backward):
         return forward
@@ -47,9 +49,15 @@ def both_ways(
     camera = Camera(dict(motions) if motions else None)
     before, after = _joined(forward, other, part, found, fps, settings or LinkSettings(), camera)
     head = np.arange(len(found))
+    own = np.zeros(len(found), np.int64)
+    own[part] = np.where(forward.ids <= people, forward.ids, 0)
     for k in np.argsort(found.first[after], kind="stable").tolist():
-        head[after[k]] = head[before[k]]
-    return _named(tracks, head[part]).ordered()
+        chain, piece = head[before[k]], after[k]
+        if own[piece] and own[chain] and own[piece] != own[chain]:
+            continue
+        head[piece] = chain
+        own[chain] = own[chain] or own[piece]
+    return _named(tracks, head[part], own).ordered()
 
 
 def unchanged(forward: Tracks, merged: Tracks, share: float = 0.8) -> frozenset[int]:
@@ -134,14 +142,15 @@ def _with_ids(tracks: Tracks, numbers: Int) -> Tracks:
     return Tracks(tracks.frames, numbers, *rest)
 
 
-def _named(tracks: Tracks, chain: Int) -> Tracks:
-    """With an identity for each chain: that of its first row, unless an earlier chain has it already."""
+def _named(tracks: Tracks, chain: Int, own: Int) -> Tracks:
+    """With an identity for each chain: people's own (by chain, 0 = none), else that of its first row, unless an earlier chain
+    has it already."""
     order = np.lexsort((chain, tracks.frames))
     chains, first, where = np.unique(chain[order], return_index=True, return_inverse=True)
     ids, free = np.zeros(len(chains), np.int64), int(tracks.ids.max()) + 1
     used: set[int] = set()
     for n in np.argsort(first).tolist():
-        name = int(tracks.ids[order[first[n]]])
+        name = int(own[chains[n]]) or int(tracks.ids[order[first[n]]])
         if name in used:
             name, free = free, free + 1
         used.add(name)

@@ -73,6 +73,24 @@ def test_a_gap_that_only_forward_bridged_stays_bridged_and_what_only_backward_sa
     assert unchanged(walking(followed(20)), walking(RIGHT)) == frozenset()
 
 
+@pytest.mark.parametrize(
+    ("late", "people", "expected"),
+    [
+        (3, 1, [[1] * FRAMES, [2] * FRAMES]),  # found as 3, labelled as 1 later: it is 1 throughout
+        (3, 0, [[3] * FRAMES, [2] * FRAMES]),
+        (1, 3, [[1] * 20 + [3] * 20, [2] * FRAMES]),  # people said 1, then 3: they stay two
+    ],
+)
+def test_people_s_names_win(late: int, people: int, expected: list[list[int]]) -> None:
+    ids = RIGHT.copy()
+    ids[:20, 0], ids[20:, 0] = late, 1 if people == 1 else 3
+    if people == 0:
+        ids[20:, 0] = 1
+    found = both_ways(walking(ids), walking(RIGHT), 30.0, people=people)
+    for row, names in enumerate(expected):
+        assert found.ids[found.rows == row].tolist() == names
+
+
 def test_boxes_are_the_mean_of_both() -> None:
     forward, backward = walking(RIGHT), walking(RIGHT)
     moved = Tracks(backward.frames, backward.ids, backward.xyxy + 4, backward.scores, backward.classes, backward.rows)

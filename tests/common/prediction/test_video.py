@@ -53,12 +53,15 @@ def finished(
         with Journal(path, "job") as journal:
             try:
                 detector = ToyDetector(kind, temporal=temporal)
-                assert not predict_video(source, detector, settings, journal, looks=looks, stop=stop, on_frame=on_frame)
+                assert not predict_video(
+                    source, detector, settings, journal, looks=looks, stop=stop, on_frame=on_frame, keep=True
+                )
             except Killed:
                 continue
             assert 0 < journal.next_frame < FRAMES
     with Journal(path, "job") as journal:
-        assert predict_video(source, ToyDetector(kind, temporal=temporal), settings, journal, looks=looks)
+        assert predict_video(source, ToyDetector(kind, temporal=temporal), settings, journal, looks=looks, keep=True)
+        assert journal.keeps_all is settings.repair
         results = Results(journal, settings, source.info)
         found: list[object] = [results.identities, journal.damage, journal.looks().keys()]
         for frame, seen in results.frames():
