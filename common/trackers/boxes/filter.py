@@ -28,7 +28,13 @@ _PENALTY_GROWTH = 10.0
 def transform(features: Array) -> Complex:
     """Windowed features (n, C, c, c) -> spectra complex64 (n, C, c, c // 2 + 1), the window's centre cell at the origin."""
     cells = features.shape[-1]
-    shifted = np.roll(features * _taper(cells), (-(cells // 2), -(cells // 2)), (-2, -1))
+    half, taper = cells // 2, _taper(cells)
+    # Tapered and rolled by half of the cells in one go.
+    shifted = np.empty_like(features)
+    halves = ((slice(half, None), slice(None, cells - half)), (slice(None, half), slice(cells - half, None)))
+    for rows, new_rows in halves:
+        for columns, new_columns in halves:
+            np.multiply(features[..., rows, columns], taper[rows, columns], out=shifted[..., new_rows, new_columns])
     spectra: Complex = scipy.fft.rfft2(shifted, workers=1)
     return spectra
 
@@ -72,28 +78,42 @@ def learn(spectra: Complex, target: Array, weight: Array, before: Complex | None
     spectra: of the windows, centred on the targets. before: the filters so far, None for the first. stiffness: (n,) mu;
     raising it makes the filter slower to change.
     """
+    mu = np.zeros(len(spectra), np.float32) if before is None else np.asarray(stiffness, np.float32)
+    learned = np.empty_like(spectra)
+    # One object after the other: its spectra then stay in the processor's cache.
+    for i, own in enumerate(spectra):
+        wish = own * target[i]
+        if before is not None:
+            wish += mu[i] * before[i]
+        learned[i] = _solve(own, wish, weight[i] ** 2, mu[i])
+    return learned
+
+
+def _solve(spectra: Complex, wish: Complex, square: Array, mu: np.float32) -> Complex:
+    """The filter (C, c, c // 2 + 1) of one object. wish: what the window should answer with, and the filter so far."""
     cells = spectra.shape[-2]
-    mu = np.zeros((len(spectra), 1, 1, 1), np.float32) if before is None else stiffness.reshape(-1, 1, 1, 1)
-    power = (spectra.real**2 + spectra.imag**2).sum(1, keepdims=True)
-    square = (weight**2)[:, None]
-    wish = spectra * target
-    if before is not None:
-        wish = wish + mu * before
-    penalty = _PENALTY
-    other = np.zeros_like(spectra)
-    dual = np.zeros_like(spectra)
-    solved = spectra
+    power = (spectra.real**2 + spectra.imag**2).sum(0)
+    conjugate = spectra.conj()
+    penalty = np.float32(_PENALTY)
+    other = dual = solved = np.zeros((), np.complex64)
     for step in range(_STEPS):
         k = mu + penalty
-        right = wish if step == 0 else wish + penalty * other - dual
-        along = np.einsum("nchw,nchw->nhw", spectra.conj(), right)[:, None]
-        solved = (right - spectra * (along / (k + power))) / k
-        space = scipy.fft.irfft2(penalty * solved + dual, s=(cells, cells), workers=1)
-        other = scipy.fft.rfft2(space / (square + penalty), workers=1)
-        dual = dual + penalty * (solved - other)
-        penalty *= _PENALTY_GROWTH
-    learned: Complex = other.astype(np.complex64, copy=False)
-    return learned
+        right = wish if step == 0 else penalty * other + wish - dual
+        along = np.einsum("chw,chw->hw", conjugate, right) / (k + power)
+        solved = right - spectra * along
+        solved /= k
+        sought = penalty * solved
+        sought += dual
+        space = scipy.fft.irfft2(sought, s=(cells, cells), workers=1, overwrite_x=True)
+        space /= square + penalty
+        other = scipy.fft.rfft2(space, workers=1)
+        if step < _STEPS - 1:
+            difference = solved - other
+            difference *= penalty
+            dual = difference + dual
+        penalty *= np.float32(_PENALTY_GROWTH)
+    found: Complex = other.astype(np.complex64, copy=False)
+    return found
 
 
 def only_target(filters: Complex, shape: Array) -> Complex:

@@ -318,15 +318,18 @@ def clearness(maps: Array, at: Double) -> Double:
     The peak-to-sidelobe ratio of Bolme et al., "Visual object tracking using adaptive correlation filters", CVPR 2010.
     """
     cells = maps.shape[-1]
-    place = np.arange(cells)
     column = np.clip(np.round(at[:, 0]).astype(int) + cells // 2, 0, cells - 1)
     row = np.clip(np.round(at[:, 1]).astype(int) + cells // 2, 0, cells - 1)
-    near_x, near_y = np.abs(place[None] - column[:, None]), np.abs(place[None] - row[:, None])
-    core = (near_y[:, :, None] <= 1) & (near_x[:, None, :] <= 1)
-    rest = ~((near_y[:, :, None] <= 4) & (near_x[:, None, :] <= 4))
-    top = np.where(core, maps, -np.inf).max((1, 2))
-    mean = maps.mean((1, 2), where=rest, dtype=np.float64)
-    clear: Double = (top - mean) / (maps.std((1, 2), where=rest, dtype=np.float64) + 1e-9)
+    clear = np.empty(len(maps))
+    for i, (values, x, y) in enumerate(zip(maps, column.tolist(), row.tolist(), strict=True)):
+        top = values[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2].max()
+        whole = values.mean(dtype=np.float64)
+        values = values - whole
+        near = values[max(0, y - 4) : y + 5, max(0, x - 4) : x + 5]
+        rest = cells * cells - near.size
+        mean = -near.sum() / rest
+        square = (np.vdot(values, values) - np.vdot(near, near)) / rest - mean**2
+        clear[i] = (top - whole - mean) / (np.sqrt(max(square, 0.0)) + 1e-9)
     return clear
 
 
