@@ -9,8 +9,12 @@ RUN_STAMP := $(VENV)/.installed
 # Installs in half the time that the pip takes which comes with Python 3.11.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 NEW_PIP := $(PIP) pip==26.3
-# What pip does on one core; like pip it leaves out files that are no Python, and besides what hardly anybody loads.
-COMPILE := $(BIN)/python -m compileall -q -q -j 0 -x '/(tests?|pip|setuptools|sympy|polars|debugpy|_inductor|transformers/models|ray/(rllib|tune|train|data|serve))/' $(VENV)/lib || true
+# What pip does on one core; like pip it leaves out files that are no Python, and besides half of all, which hardly anything
+# loads: what is loaded all the same is compiled then.
+SELDOM := tests?|testing|pip|setuptools|sympy|polars|debugpy|fontTools|mypy|mypyc|lexers|pydicom|docutils|torchgen|future|wcwidth|imageio|tifffile|triton|skimage
+SELDOM := $(SELDOM)|_inductor|torch/(_vendor|ao|onnx|_export)|transformers/models|huggingface_hub/(cli|inference)|onnxruntime/(transformers|quantization|tools)
+SELDOM := $(SELDOM)|ray/(rllib|tune|train|data|serve|llm|autoscaler|dashboard)|numpy/distutils|dialects/(mysql|oracle|mssql|postgresql)
+COMPILE := $(BIN)/python -m compileall -q -q -j 0 -x '/($(SELDOM))/' $(VENV)/lib || true
 
 BENCHMARKS := predict boxes masks points confidence memory association platform_tracking platform_start box_networks mask_networks point_networks
 

@@ -169,11 +169,11 @@ def test_paths_are_taken_as_meant(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_cluster_gives_the_same(process: Command, folder: Path, tmp_path: Path) -> None:
+def test_a_cluster_gives_the_same(command: Command, process: Command, folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="ray is not installed; see dev_requirements.txt")
     videos = [folder / "v02.mp4", folder / "v03.mp4"]
-    for name in ("local", "ray"):
-        done = process(
+    for name, run in (("local", command), ("ray", process)):
+        done = run(
             "predict", *videos, "--detector", "motion", "--executor", name, "--out", tmp_path / name, "--no-overlay"
         )
         assert done.returncode == 0, done.stderr
