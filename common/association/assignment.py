@@ -14,16 +14,25 @@ Int = NDArray[np.int64]
 def assign(cost: NDArray[np.floating[Any]], limit: float) -> tuple[Int, Int]:
     """Rows and columns of the chosen pairs, by row. cost: (n, m).
 
-    The sum of (cost - limit) over the chosen pairs is least: a pair at the limit or beyond is never chosen. Pairs with no
-    competitor are taken at once, the rest is solved by the Jonker-Volgenant method (1987, Computing 38).
+    The sum of (cost - limit) over the chosen pairs is least: a pair at the limit or beyond is never chosen. When every row
+    can have its best column, or every column its best row, it has it; else pairs with no competitor are taken at once, and
+    the rest is solved by the Jonker-Volgenant method (1987, Computing 38).
 
     >>> assign(np.array([[0.1, 0.2], [0.2, 0.9]]), 0.8)
     (array([0, 1]), array([1, 0]))
     """
+    if not cost.size:
+        nobody = np.zeros(0, np.int64)
+        return nobody, nobody
+    rows, columns = _best(cost, limit)
+    if len(set(columns.tolist())) == len(columns):
+        return rows, columns
+    columns, rows = _best(cost.T, limit)
+    if len(set(rows.tolist())) == len(rows):
+        order = rows.argsort()
+        return rows[order], columns[order]
     allowed = cost < limit
     rows, columns = allowed.nonzero()
-    if not len(rows):
-        return rows, columns
     in_row, in_column = np.bincount(rows), np.bincount(columns)
     alone = (in_row[rows] == 1) & (in_column[columns] == 1)
     if alone.all():
@@ -42,3 +51,10 @@ def assign(cost: NDArray[np.floating[Any]], limit: float) -> tuple[Int, Int]:
     columns = np.concatenate((columns, more_columns[fits]))
     order = rows.argsort(kind="stable")
     return rows[order], columns[order]
+
+
+def _best(cost: NDArray[np.floating[Any]], limit: float) -> tuple[Int, Int]:
+    """Rows with a column below the limit, and the best one of each."""
+    best = cost.argmin(1)
+    rows = (cost[np.arange(len(best)), best] < limit).nonzero()[0]
+    return rows, best[rows]

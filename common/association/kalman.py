@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 Float = NDArray[np.float64]
 
+_ONE, _OTHER = np.array((2, 2, 2, 3)), np.array((3, 3, 2, 3))
 MIN_SIZE = 1e-2
 """Pixels; boxes do not get thinner than this."""
 
@@ -35,25 +36,34 @@ class MotionModel:
     fade_size: float = 30.0
 
 
-@dataclass
 class Motion:
-    """State of n boxes; all float64 (n, 4) over cx, cy, w, h. pos: pixels. vel: pixels per tick. pp, pv, vv: covariance."""
+    """State of n boxes; all float64 (n, 4) over cx, cy, w, h. pos: pixels. vel: pixels per tick. pp, pv, vv: covariance.
+    They are views of one array, so that rows are taken and put back at once; change them in place."""
 
-    pos: Float
-    vel: Float
-    pp: Float
-    pv: Float
-    vv: Float
+    __slots__ = ("pos", "pp", "pv", "vel", "vv", "whole")
+    NAMES = ("pos", "vel", "pp", "pv", "vv")
+
+    def __init__(self, whole: Float) -> None:
+        """whole: float64 (5, n, 4), in the order of `NAMES`."""
+        self.whole = whole
+        self.pos: Float
+        self.vel: Float
+        self.pp: Float
+        self.pv: Float
+        self.vv: Float
+        self.pos, self.vel, self.pp, self.pv, self.vv = whole
 
     def __len__(self) -> int:
         return len(self.pos)
 
+    def __reduce__(self) -> tuple[type[Motion], tuple[Float]]:
+        return Motion, (self.whole,)  # copies are views of their own array again
+
     def keep(self, index: NDArray[np.generic]) -> Motion:
-        return Motion(self.pos[index], self.vel[index], self.pp[index], self.pv[index], self.vv[index])
+        return Motion(self.whole[:, index])
 
     def joined(self, other: Motion) -> Motion:
-        names = ("pos", "vel", "pp", "pv", "vv")
-        return Motion(*(np.concatenate((getattr(self, name), getattr(other, name))) for name in names))
+        return Motion(np.concatenate((self.whole, other.whole), 1))
 
     def xyxy(self) -> Float:
         """float64 (n, 4), x1, y1, x2, y2."""
@@ -81,19 +91,20 @@ def centred(xyxy: NDArray[np.floating]) -> Float:
 def squares(pos: Float) -> Float:
     """Squares of what noise is measured in, float64 (n, 4): of the geometric mean of the sides for the centre, of each side
     for itself."""
-    out = np.empty_like(pos)
-    size = np.maximum(pos[:, 2:], MIN_SIZE)
-    np.multiply(size[:, :1], size[:, 1:], out=out[:, :1])
-    out[:, 1] = out[:, 0]
-    np.multiply(size, size, out=out[:, 2:])
+    size = np.maximum(pos, MIN_SIZE)
+    out: Float = size.take(_ONE, 1)
+    out *= size.take(_OTHER, 1)
     return out
 
 
 def born(boxes: Float, model: MotionModel) -> Motion:
     """New objects at cx, cy, w, h float64 (n, 4), of unknown speed."""
     scale2 = squares(boxes)
-    zero = np.zeros_like(boxes)
-    return Motion(boxes.copy(), zero, scale2 * (2 * model.measurement) ** 2, zero.copy(), scale2 * model.birth**2)
+    motion = Motion(np.zeros((5, len(boxes), 4)))
+    motion.pos[:] = boxes
+    np.multiply(scale2, (2 * model.measurement) ** 2, out=motion.pp)
+    np.multiply(scale2, model.birth**2, out=motion.vv)
+    return motion
 
 
 def predict(motion: Motion, ticks: float, model: MotionModel) -> None:
@@ -101,24 +112,26 @@ def predict(motion: Motion, ticks: float, model: MotionModel) -> None:
     if not len(motion) or ticks <= 0:
         return
     left, way = _fading(model, ticks)
-    scale2 = squares(motion.pos)
-    motion.pos += way * motion.vel
-    np.maximum(motion.pos[:, 2:], MIN_SIZE, out=motion.pos[:, 2:])
-    motion.vel *= left
+    pos, vel, pp, pv, vv = motion.pos, motion.vel, motion.pp, motion.pv, motion.vv
+    scale2 = squares(pos)
+    pos += way * vel
+    size = pos[:, 2:]
+    np.maximum(size, MIN_SIZE, out=size)
+    vel *= left
     # with few boxes what counts is how many operations there are: products are made once and added in place
     noise = model.speed**2 * ticks
-    drift = way * motion.vv
-    motion.pp += scale2 * (model.position**2 * ticks + noise * (ticks**2 / 3))
-    motion.pv *= 2
-    motion.pv += drift
-    motion.pp += way * motion.pv
-    motion.pv += drift
-    motion.pv *= left / 2
-    motion.vv *= left * left
+    drift = way * vv
+    pp += scale2 * (model.position**2 * ticks + noise * (ticks**2 / 3))
+    pv *= 2
+    pv += drift
+    pp += way * pv
+    pv += drift
+    pv *= left / 2
+    vv *= left * left
     scale2 *= noise
-    motion.vv += scale2
+    vv += scale2
     scale2 *= ticks / 2
-    motion.pv += scale2
+    pv += scale2
 
 
 @lru_cache(maxsize=64)
@@ -132,10 +145,11 @@ def _fading(model: MotionModel, ticks: float) -> tuple[Float, Float]:
     return left, way
 
 
-def correct(motion: Motion, index: NDArray[np.int64], boxes: Float, deviation: NDArray[np.floating]) -> None:
-    """Takes measurements cx, cy, w, h float64 (k, 4) of the objects `index`, in place. deviation: float64 (k,), of the
-    measurement in box sizes."""
-    pos, pp, pv = motion.pos[index], motion.pp[index], motion.pv[index]
+def correct(motion: Motion, index: NDArray[np.int64] | None, boxes: Float, deviation: NDArray[np.floating]) -> None:
+    """Takes measurements cx, cy, w, h float64 (k, 4) of the objects `index` (None = all), in place. deviation: float64 (k,),
+    of the measurement in box sizes."""
+    part = motion.whole if index is None else motion.whole.take(index, 1)
+    pos, vel, pp, pv, vv = part
     off = boxes - pos
     noise = squares(boxes)
     noise *= np.square(deviation)[:, None]
@@ -145,14 +159,13 @@ def correct(motion: Motion, index: NDArray[np.int64], boxes: Float, deviation: N
     pos += off
     pos -= noise * off
     np.maximum(pos[:, 2:], MIN_SIZE, out=pos[:, 2:])
-    motion.pos[index] = pos
     pp *= noise
-    motion.pp[index] = pp
-    motion.vv[index] -= gain_speed * pv
+    vv -= gain_speed * pv
     pv *= noise
-    motion.pv[index] = pv
     gain_speed *= off
-    motion.vel[index] += gain_speed
+    vel += gain_speed
+    if index is not None:
+        motion.whole[:, index] = part
 
 
 def warp(motion: Motion, affine: Float) -> None:

@@ -79,15 +79,18 @@ class OnlineAssociator(ABC):
         if given is not None and len(given.ids):
             seen = self._follow_people(given, seen)
             tracks = self._tracks
-        tracks.room(int(seen.classes.max(initial=0)) + 1, seen.looks.shape[1], seen.grid.shape[1])
+        tracks.room(max(seen.classes.tolist(), default=0) + 1, seen.looks.shape[1], seen.grid.shape[1])
         overlap = self._overlap(seen)
         if camera is None:
             shift = self._common_shift(seen, overlap, ticks)
-            if shift.any():
+            if shift is not None:
                 tracks.motion.pos[:, :2] += shift
                 overlap = self._overlap(seen)
         free = ~(tracks.human & (tracks.gap == 0))
         rows, columns = self._match(seen, overlap, free, ticks)
+        if len(rows) == len(tracks):  # all, in the order of the table: nothing needs to be picked out
+            columns = columns[rows.argsort()]
+            rows = np.arange(len(rows))
         self._take(rows, columns, seen)
         out = self._given_out(rows, columns, seen)
         self._give_up()
@@ -120,26 +123,28 @@ class OnlineAssociator(ABC):
             overlap = np.where(shaped, (overlap + fine) / 2, overlap)
         return overlap
 
-    def _common_shift(self, seen: Seen, overlap: Float, ticks: float) -> Float:
+    def _common_shift(self, seen: Seen, overlap: Float, ticks: float) -> Float | None:
         """How far nearly everything is from where it was expected, float64 (2,): a camera that nobody measured has moved.
-        0 unless the shift stands out of what the objects do each on their own."""
+        None unless the shift stands out of what the objects do each on their own."""
         tracks = self._tracks
-        still = np.zeros(2)
+        if min(len(tracks), len(seen)) < _CROWD:
+            return None
         rows = ((tracks.ids > 0) & (tracks.gap <= ticks + 1e-9)).nonzero()[0]
         columns = seen.good.nonzero()[0]
         if min(len(rows), len(columns)) < _CROWD:
-            return still
+            return None
         pos = tracks.motion.pos[rows]
         best, mutual = _mutual(overlap.take(rows, 0).take(columns, 1))
         if np.count_nonzero(mutual) < 0.5 * min(len(rows), len(columns)):  # a jump: look further
             best, mutual = _mutual(iou(tracks.motion.xyxy()[rows], seen.xyxy[columns], 0.25 * pos[:, 2:]))
         if np.count_nonzero(mutual) < _CROWD:
-            return still
+            return None
         off = (seen.boxes[columns[best]] - pos)[mutual, :2]
         shift = _median(off)
         spread = 1.4826 * _median(np.abs(off - shift))
         doubt = 1.2533 * spread / np.sqrt(len(off))  # deviation of a median
-        return np.where(np.abs(shift) > 3 * doubt, shift, 0.0)
+        moved = np.where(np.abs(shift) > 3 * doubt, shift, 0.0)
+        return moved if np.count_nonzero(moved) else None
 
     def flush(self) -> Tracks:
         """See `Associator.flush`."""
@@ -183,7 +188,7 @@ class OnlineAssociator(ABC):
         score = seen.scores[columns]
         # A doubtful detection says less about where the object is (NSA Kalman, Du et al. 2021, arXiv:2107.04757).
         spread = model.measurement * (2 - score) if deviation is None else np.full(len(rows), deviation)
-        kalman.correct(tracks.motion, rows, seen.boxes[columns], spread)
+        kalman.correct(tracks.motion, rows if len(rows) < len(tracks) else None, seen.boxes[columns], spread)
         tracks.gap[rows] = 0
         tracks.hits[rows] += 1
         tracks.score[rows] = score
@@ -320,21 +325,21 @@ class OnlineAssociator(ABC):
         """Forgets unsure tracks at their first miss, lost ones after their patience, and the younger of two in one place."""
         tracks = self._tracks
         missed = tracks.gap > 0
-        if not missed.any():
+        if not np.count_nonzero(missed):
             return
         patience = self._settings.patience_s * TICKS_PER_S
         sure = tracks.ids > 0
         going = missed & ~(sure & (tracks.gap <= patience + 1e-9))
         lost = missed & ~going
-        if lost.any():
+        if np.count_nonzero(lost):
             here, away = (~missed).nonzero()[0], lost.nonzero()[0]
             xyxy = tracks.motion.xyxy()
             same = iou(xyxy[away], xyxy[here]) > self._settings.duplicate
-            if same.any():
+            if np.count_nonzero(same):
                 younger = tracks.born[away][:, None] >= tracks.born[here]
                 going[away[(same & younger).any(1)]] = True
                 going[here[(same & ~younger).any(0)]] = True
-        if going.any():
+        if np.count_nonzero(going):
             self._tracks = tracks.keep(~going)
 
     # -- what people labelled ------------------------------------------------------------------------------------------

@@ -17,21 +17,25 @@ def iou(a: Float, b: Float, margin: Float | None = None) -> Float:
     `a`: where it is not known where an object is, boxes beside each other count as overlapping, the nearer the more
     (buffered IoU, Yang et al. 2023, C-BIoU; here the buffer is the uncertainty instead of a constant).
     """
-    # x and y in one array, and in place: with few boxes what counts is how many operations there are
-    size_a, size_b = a[:, 2:] - a[:, :2], b[:, 2:] - b[:, :2]
-    sides = np.minimum(a[:, None, 2:], b[:, 2:])
-    sides -= np.maximum(a[:, None, :2], b[:, :2])
+    # x and y in one array (2, n, m), and in place: with few boxes what counts is how many operations there are, with many
+    # that the innermost rows are long and lie together
+    left, right = np.ascontiguousarray(a.T)[:, :, None], np.ascontiguousarray(b.T)[:, None]
+    low_a, low_b, high_a, high_b = left[:2], right[:2], left[2:], right[2:]
+    size_a, size_b = high_a - low_a, high_b - low_b
+    sides = np.minimum(high_a, high_b)
+    sides -= np.maximum(low_a, low_b)
     if margin is None:
-        whole = (size_a[:, 0] * size_a[:, 1])[:, None] + size_b[:, 0] * size_b[:, 1]
+        whole = size_a[0] * size_a[1] + size_b[0] * size_b[1]
     else:
-        two = 2 * margin
-        sides += two[:, None]
+        two = (2 * margin).T[:, :, None]
+        sides += two
         size_a += two
-        grown = size_b + two[:, None]
-        whole = grown[..., 0] * grown[..., 1]
-        whole += (size_a[:, 0] * size_a[:, 1])[:, None]
+        grown = size_b + two
+        whole = grown[0] * grown[1]
+        whole += size_a[0] * size_a[1]
     np.maximum(sides, 0, out=sides)
-    shared: Float = sides[..., 0] * sides[..., 1]
+    shared: Float = sides[0]
+    shared *= sides[1]
     whole -= shared
     np.maximum(whole, _EPS, out=whole)
     shared /= whole

@@ -95,9 +95,9 @@ class Table:
     def state(self) -> dict[str, Any]:
         """As a tree for a snapshot."""
         columns = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "motion"}
-        return {"motion": dict(vars(self.motion)), **columns}
+        return {"motion": {name: getattr(self.motion, name) for name in Motion.NAMES}, **columns}
 
     @staticmethod
     def from_state(state: dict[str, Any]) -> Table:
         columns = {name: column for name, column in state.items() if name != "motion"}
-        return Table(Motion(**state["motion"]), **columns)
+        return Table(Motion(np.stack([state["motion"][name] for name in Motion.NAMES])), **columns)

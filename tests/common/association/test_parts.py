@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from itertools import permutations
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def test_two_short_steps_of_prediction_are_one_long_one(seed: int, a: float, b: 
     boxes = np.concatenate((rng.uniform(0, 500, (4, 2)), rng.uniform(20, 90, (4, 2))), 1)
     one, two = kalman.born(boxes, model), kalman.born(boxes, model)
     for motion in (one, two):
-        motion.vel = np.full((4, 4), 0.01) * boxes
+        motion.vel[:] = np.full((4, 4), 0.01) * boxes
     kalman.predict(one, a + b, model)
     kalman.predict(two, a, model)
     kalman.predict(two, b, model)
@@ -119,3 +120,12 @@ def test_camera_text_names_the_wrong_line(tmp_path: Path, line: str) -> None:
     path.write_text("0 1 0 0 0 1 0\n" + line)
     with pytest.raises(UserError, match="line 2"):
         text.read(path)
+
+
+def test_a_copied_state_is_one_state() -> None:
+    motion = copy.deepcopy(kalman.born(np.array([[0.0, 0, 50, 100], [9, 9, 20, 30]]), MotionModel()))
+    before = motion.pos.copy()
+    kalman.correct(motion, np.array([1]), np.array([[12.0, 9, 20, 30]]), np.array([0.05]))
+    assert motion.pos[0].tolist() == before[0].tolist()
+    assert 9 < motion.pos[1, 0] < 12
+    assert np.shares_memory(motion.pos, motion.whole)
