@@ -1,16 +1,17 @@
-"""How well masks are followed, by our built-in tracker and by flow alone, in one run: J, F, frames/s, both directions.
+"""How well masks are followed, by trackers of the suite and by flow alone, in one run: J, F, frames/s, both directions.
 
-    python benchmarks/masks.py [--shared FOLDER] [--clips NAME ...] [--frames N] [--out FOLDER]
+    python benchmarks/masks.py [--trackers NAME[=WEIGHTS] ...] [--fresh N ...] [--shared FOLDER] [--clips NAME ...] [--frames N]
 
-Needs the evaluation data (../shared beside the checkout) for the quality table; without it, that part is skipped, saying
-so. J and F leave out the first frame, which is given, and the last, as DAVIS's tools do. "Flow alone" carries the mask
+Needs the evaluation data (../shared beside the checkout) for the table of its clips; without it, that part is skipped, saying
+so. Fresh scenes are made here from numbers (`training.scenes`). J and F leave out the first frame, which is given, and the last, as DAVIS's tools do. "Flow alone" carries the mask
 along OpenCV's DIS flow and does nothing else. Frames/s are of this machine as it is, and of one core when it has the core
-to itself (processor seconds). The second table is the time per frame for 1, 3 and 8 objects in one 854x480 clip made here.
+to itself (processor seconds). The last table is the time per frame for 1, 3 and 8 objects in one 854x480 clip made here.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,12 +26,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.evaluation.masks import score
 from common.geometry.types import Mask
-from common.trackers.masks.flow import FlowTracker
-from common.tracking.contract import Prompt
+from common.trackers import registry
+from common.tracking.contract import Prompt, Tracker
 from common.video.contract import Image
+from common.weights.options import EngineOptions
 
 Bool = NDArray[np.bool_]
 Follow = Callable[[Image], list[Bool]]
+Begin = Callable[[Image, Sequence[Bool]], Follow]
+ALONE = "flow alone"
 
 
 @dataclass(frozen=True)
@@ -61,20 +65,41 @@ def clips(shared: Path, wanted: Sequence[str], frames: int) -> Iterator[Clip]:
             yield Clip(folder.name, "synthetic", [_rgb(capture.read()[1]) for _ in labels], labels)
 
 
+def scenes(numbers: Sequence[int], frames: int) -> Iterator[Clip]:
+    """Fresh scenes, with what is to be seen of their target."""
+    from training.scenes import TARGET, fresh
+
+    for number in numbers:
+        scene = fresh(number, frames)
+        truth = [scene.truth(t)[TARGET].mask for t in range(frames)]
+        labels = [np.zeros((scene.height, scene.width), np.uint8) if m is None else m.astype(np.uint8) for m in truth]
+        yield Clip(scene.name, "fresh", [scene.render(t) for t in range(frames)], labels)
+
+
 def _rgb(bgr: NDArray[np.uint8]) -> Image:
     return np.ascontiguousarray(bgr[..., ::-1])
 
 
-def ours(image: Image, masks: Sequence[Bool]) -> Follow:
-    run = FlowTracker().start(image, [Prompt(str(i), Mask.from_array(m)) for i, m in enumerate(masks)])
+def named(text: str) -> Begin:
+    """A tracker of the suite, NAME or NAME=WEIGHTS."""
+    name, _, weights = text.partition("=")
+    return begin(registry.make(name, EngineOptions(weights=weights or None, device="cpu")))
 
-    def follow(picture: Image) -> list[Bool]:
-        (given,) = run.push(picture)
-        return [
-            p.geometry.to_array() if isinstance(p.geometry, Mask) else np.zeros(image.shape[:2], bool) for p in given
-        ]
 
-    return follow
+def begin(tracker: Tracker) -> Begin:
+    """How to follow masks with it."""
+
+    def start(image: Image, masks: Sequence[Bool]) -> Follow:
+        run = tracker.start(image, [Prompt(str(i), Mask.from_array(m)) for i, m in enumerate(masks)])
+
+        def follow(picture: Image) -> list[Bool]:
+            (given,) = run.push(picture)
+            empty = np.zeros(image.shape[:2], bool)
+            return [p.geometry.to_array() if isinstance(p.geometry, Mask) else empty for p in given]
+
+        return follow
+
+    return start
 
 
 def flow_alone(image: Image, masks: Sequence[Bool]) -> Follow:
@@ -104,7 +129,7 @@ class Row:
     core_fps: float
 
 
-def measure(clip: Clip, begin: Callable[[Image, Sequence[Bool]], Follow]) -> Row:
+def measure(clip: Clip, begin: Begin) -> Row:
     """Follow every object that the first frame shows with at least 20 pixels."""
     objects = [k for k in range(1, int(clip.labels[0].max()) + 1) if (clip.labels[0] == k).sum() >= 20]
     wall, core = time.perf_counter(), time.process_time()
@@ -120,44 +145,48 @@ def measure(clip: Clip, begin: Callable[[Image, Sequence[Bool]], Follow]) -> Row
     return Row(float(np.mean([s.j for s in scores])), float(np.mean([s.f for s in scores])), steps / wall, steps / core)
 
 
-def quality(shared: Path, wanted: Sequence[str], frames: int, out: Path) -> None:
-    """Print the table, write the plot."""
-    rows: list[tuple[Clip, Row, Row]] = []
-    print("| clip | J | F | frames/s | frames/s per core | flow alone: J | F |")
-    print("|---|---|---|---|---|---|---|")
-    for forward in clips(shared, wanted, frames):
+def quality(some: Iterator[Clip], trackers: dict[str, Begin], out: Path) -> None:
+    """Print the tables, write the plot."""
+    rows: list[tuple[Clip, str, Row]] = []
+    print("| clip | tracker | J | F | frames/s | frames/s per core |\n|---|---|---|---|---|---|")
+    for forward in some:
         for clip in (forward, forward.reversed()):
-            mine, plain = measure(clip, ours), measure(clip, flow_alone)
-            rows.append((Clip(clip.name, clip.group, [], []), mine, plain))
-            print(_line(clip.name, mine, plain), flush=True)
-    for group in ("DAVIS", "synthetic"):
+            for name, tracker in trackers.items():
+                rows.append((Clip(clip.name, clip.group, [], []), name, measure(clip, tracker)))
+                print(_line(clip.name, name, rows[-1][2]), flush=True)
+    for group in dict.fromkeys(clip.group for clip, _, _ in rows):
         for suffix, backward in (("", False), (" (backward)", True)):
-            some = [(a, b) for c, a, b in rows if c.group == group and c.name.endswith("(backward)") == backward]
-            if some:
-                print(_line(f"**mean {group}{suffix}**", _mean([a for a, _ in some]), _mean([b for _, b in some])))
+            for name in trackers:
+                own = [
+                    r for c, n, r in rows if (c.group, n) == (group, name) and c.name.endswith("(backward)") == backward
+                ]
+                if own:
+                    print(_line(f"**mean {group}{suffix}**", name, _mean(own)))
     if rows:
         _plot(rows, out / "masks.png")
 
 
-def _line(name: str, mine: Row, plain: Row) -> str:
-    return f"| {name} | {mine.j:.3f} | {mine.f:.3f} | {mine.fps:.1f} | {mine.core_fps:.1f} | {plain.j:.3f} | {plain.f:.3f} |"
+def _line(clip: str, tracker: str, row: Row) -> str:
+    return f"| {clip} | {tracker} | {row.j:.3f} | {row.f:.3f} | {row.fps:.1f} | {row.core_fps:.1f} |"
 
 
 def _mean(rows: Sequence[Row]) -> Row:
     return Row(*(float(np.mean([getattr(r, name) for r in rows])) for name in ("j", "f", "fps", "core_fps")))
 
 
-def _plot(rows: Sequence[tuple[Clip, Row, Row]], path: Path) -> None:
+def _plot(rows: Sequence[tuple[Clip, str, Row]], path: Path) -> None:
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(9, 0.35 * len(rows) + 1.5))
-    places = np.arange(len(rows))
-    axes.barh(places - 0.2, [a.j for _, a, _ in rows], 0.4, label="flow tracker")
-    axes.barh(places + 0.2, [b.j for _, _, b in rows], 0.4, label="flow alone")
-    axes.set_yticks(places, [c.name for c, _, _ in rows])
+    names, clips_ = (list(dict.fromkeys(values)) for values in ([n for _, n, _ in rows], [c.name for c, _, _ in rows]))
+    figure, axes = pyplot.subplots(figsize=(9, 0.35 * len(clips_) + 1.5))
+    thick = 0.8 / len(names)
+    for number, name in enumerate(names):
+        places = np.arange(len(clips_)) + (number + 0.5) * thick - 0.4
+        axes.barh(places, [r.j for _, n, r in rows if n == name], thick, label=name)
+    axes.set_yticks(np.arange(len(clips_)), clips_)
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.set_xlabel("J (mean overlap)")
@@ -168,7 +197,7 @@ def _plot(rows: Sequence[tuple[Clip, Row, Row]], path: Path) -> None:
     print(f"\nplot: {path}")
 
 
-def time_by_objects() -> None:
+def time_by_objects(ours: Begin) -> None:
     """Print the time per frame for 1, 3 and 8 discs moving over a textured ground."""
     random = np.random.default_rng(0)
     big = cv2.resize(random.integers(0, 256, (60, 110, 3), np.uint8), (1000, 560), interpolation=cv2.INTER_CUBIC)
@@ -205,12 +234,26 @@ def main() -> None:
     parser.add_argument("--clips", nargs="*", default=[], help="only these")
     parser.add_argument("--frames", type=int, default=10_000, help="at most so many frames of each clip")
     parser.add_argument("--out", type=Path, default=root / "out", help="folder of the plot")
+    parser.add_argument("--trackers", nargs="*", default=["flow"], help="NAME or NAME=WEIGHTS")
+    parser.add_argument("--fresh", nargs="*", type=int, default=[], help="numbers of fresh scenes")
+    parser.add_argument("--length", type=int, default=40, help="frames of a fresh scene")
+    parser.add_argument(
+        "--only-fresh", action="store_true", help="no clips of the evaluation data, no times by objects"
+    )
+    parser.add_argument("--threads", type=int, help="OpenCV's and PyTorch's")
     given = parser.parse_args()
+    if given.threads is not None:
+        cv2.setNumThreads(given.threads)
+        os.environ["OMP_NUM_THREADS"] = str(given.threads)  # PyTorch's, which is not loaded yet
+    trackers = {name: named(name) for name in given.trackers} | {ALONE: flow_alone}
+    quality(scenes(given.fresh, given.length), trackers, given.out)
+    if given.only_fresh:
+        return
     if (given.shared / "data").is_dir():
-        quality(given.shared, given.clips, given.frames, given.out)
+        quality(clips(given.shared, given.clips, given.frames), trackers, given.out)
     else:
         print(f"Skipped the quality table: no evaluation data at {given.shared}.")
-    time_by_objects()
+    time_by_objects(trackers[given.trackers[0]])
 
 
 if __name__ == "__main__":

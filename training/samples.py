@@ -21,7 +21,7 @@ from common.networks.tiny.network import OBJECT, STRIDE
 from training import affinity, lens, render
 from training.atlas import Atlas
 from training.render import Layer
-from training.shapes import HULL, SIDE
+from training.shapes import HULL, REACH, SIDE
 
 FRAMES = 3
 _BEHIND = 2
@@ -34,7 +34,7 @@ Rng = np.random.Generator
 @dataclass(frozen=True)
 class Window:
     """One frame of b samples. crops: float32 (b, 3, side, side) 0..255. boxes: (b, 4) x1, y1, x2, y2 in them. seen: (b,)
-    1 where the object is there to be found. body: (b, h, w) share of every cell that shows it."""
+    1 where the object is there to be found. body: (b, h, w) share of every cell that shows it; see `Settings.cell`."""
 
     crops: Tensor
     boxes: Tensor
@@ -45,7 +45,10 @@ class Window:
 @dataclass(frozen=True)
 class Settings:
     """template, search: sides of the crops, pixels. gone: chance that the object is missing from a later window. still:
-    chance of a region of the ground. border: chance per frame and axis that the picture ends near the object. hidden: chance of something in front.
+    chance of a region of the ground. border: chance per frame and axis that the picture ends near the object. hidden: chance of something in front. cell: pixels
+    of a cell of `Window.body`, each way. zoom: factor on the object's size in the crops. follow: the later windows lie as
+    a mask tracker cuts them, about where the object is in the second, and light and camera are the same in both; else as the
+    search of a box tracker may lie.
     """
 
     template: int = 88
@@ -54,6 +57,9 @@ class Settings:
     still: float = 0.28
     border: float = 0.13
     hidden: float = 0.4
+    cell: int = STRIDE
+    zoom: float = 1.0
+    follow: bool = False
 
 
 class Generator:
@@ -85,8 +91,11 @@ class _Batch:
         self.ground_map = affinity.affine(
             self._turns(0.25), np.exp(rng.uniform(-0.5, 0.7, size)) / 144, rng.uniform(-0.7, 0.7, (size, 2))
         )
+        self.light = np.zeros((size, 1, 3))
+        self.tones: dict[int, tuple[Array, Array]] = {}
         self.grey = rng.random(size) < 0.1
         self.coarse = np.where(rng.random(size) < 0.3, rng.uniform(0.6, 2.2, size), 0.0)
+        self.camera = int(rng.integers(1 << 30)) if settings.follow else 0
         self.ripple_base = np.concatenate(
             (
                 rng.normal(0, 2.0, (size, 5, 2, 2)),
@@ -140,6 +149,7 @@ class _Batch:
         others = self._others()
         camera = affinity.affine(np.zeros(n), np.ones(n), np.zeros((n, 2)))
         pose = base
+        crop = edge = base
         slow = np.where(rng.random(n) < 0.5, 0.15, 0.6)
         swap = rng.random(n) < 0.12
         out = []
@@ -170,8 +180,12 @@ class _Batch:
             ]
             places[1] = np.where(two[:, None, None], places[1], places[0])
             outline = np.concatenate(places, 1)
-            box, edge = self._cut(np.concatenate((outline.min(1), outline.max(1)), 1), frame)
-            crop = self._crop(box, frame, side)
+            box = np.concatenate((outline.min(1), outline.max(1)), 1)
+            if not (s.follow and frame > 1):
+                edge = self._border(box, frame)
+            box = np.concatenate((np.maximum(box[:, :2], edge[:, :2]), np.minimum(box[:, 2:], edge[:, 2:])), 1)
+            if not (s.follow and frame > 1):
+                crop = self._crop(box, frame, side)
             things = [_then(o, camera) for o in others]
             maps = [things[0], things[1], trunk, limb, things[2]]
             maps = [affinity.compose(crop, m) for m in maps]
@@ -238,8 +252,8 @@ class _Batch:
         ripple[..., 2] += rng.normal(0, 0.6, (self.n, 5, 2))
         return ripple
 
-    def _cut(self, box: Array, frame: int) -> tuple[Array, Array]:
-        """The box within the picture, and the picture's borders (x1, y1, x2, y2), both in the frame's coordinates."""
+    def _border(self, box: Array, frame: int) -> Array:
+        """The picture's borders (n, 4) x1, y1, x2, y2 in the frame's coordinates; of those near, part of the box lies within."""
         rng, n = self.rng, self.n
         edge = np.tile(np.array([-1e4, -1e4, 1e4, 1e4]), (n, 1))
         extent = box[:, 2:] - box[:, :2]
@@ -250,15 +264,17 @@ class _Batch:
             low = rng.random(n) < 0.5
             edge[:, axis] = np.where(near & low, box[:, 2 + axis] - share * extent[:, axis], edge[:, axis])
             edge[:, 2 + axis] = np.where(near & ~low, box[:, axis] + share * extent[:, axis], edge[:, 2 + axis])
-        kept = np.concatenate((np.maximum(box[:, :2], edge[:, :2]), np.minimum(box[:, 2:], edge[:, 2:])), 1)
-        return kept, edge
+        return edge
 
     def _crop(self, box: Array, frame: int, side: int) -> Array:
         """Map (n, 2, 3) from the frame to the crop."""
         rng, n = self.rng, self.n
-        size = OBJECT / np.sqrt((box[:, 2:] - box[:, :2]).prod(1))
+        size = self.settings.zoom * OBJECT / np.sqrt((box[:, 2:] - box[:, :2]).prod(1))
         kind = rng.random(n)
-        if frame == 0:
+        if self.settings.follow:
+            size *= np.exp(rng.normal(0, 0.15, n))
+            jitter = rng.normal(0, 2, (n, 2))
+        elif frame == 0:
             size *= np.exp(rng.normal(0, 0.01, n))
             jitter = np.zeros((n, 2))
         else:
@@ -300,10 +316,18 @@ class _Batch:
             + rng.normal(0, 5, (n, 1, 3)) * self.change[:, None, None]
         )
         left = target
+        # What belongs to the last two windows alike is drawn once.
+        same = self.settings.follow and frame > 1
+        if same:
+            light = self.light
+        self.light = light
         for number, place in enumerate(maps):
             own = number in (2, 3)
             opacity = np.where(self.still | gone, 0.0, 1.0) if own else np.ones(n)
             gain, shift = np.exp(rng.normal(0, 0.1, (n, 1))) * np.ones((n, 3)), rng.normal(0, 8, (n, 3))
+            if same:
+                gain, shift = self.tones[number]
+            self.tones[number] = gain, shift
             wanted = _in_view(place, side)
             if number == 3:
                 wanted &= two
@@ -321,7 +345,7 @@ class _Batch:
                 send(inverse),
                 send(self.paint[rows, number]),
                 send(ripple[rows, number]) if own and frame else None,
-                send(np.maximum(self.soft[rows, number] * scale, 1e-3)),
+                send(np.clip(self.soft[rows, number] * scale, 1e-3, 2 * (REACH - 1) if self.settings.follow else None)),
                 send(opacity[rows]),
                 send(gain[rows]),
                 send(light[rows, 0] if own else shift[rows]),
@@ -342,11 +366,13 @@ class _Batch:
         left, whole = left * inside, (target * inside).sum((1, 2, 3))
         share = left.sum((1, 2, 3)) / whole.clamp(min=1)
         seen = (share > 0.25) & (whole > 60) & send(~gone, torch.bool)
+        if self.settings.follow:
+            rng = np.random.default_rng((self.camera, min(frame, 1)))
         picture = lens.degrade(picture, rng, self.noise, self.grey, self.coarse)
         fill = picture.mean((2, 3), keepdim=True)
         picture = torch.where(inside, picture, fill).clamp(0, 255)
         limits = send(np.clip(box, 0, side))
-        body = functional.avg_pool2d(left * seen[:, None, None, None], STRIDE)[:, 0]
+        body = functional.avg_pool2d(left * seen[:, None, None, None], self.settings.cell)[:, 0]
         return Window(picture, limits, seen.float(), body)
 
 

@@ -13,7 +13,7 @@ from common.geometry.types import Mask
 from common.trackers.masks.appearance import Evidence, solve
 from common.trackers.masks.recovery import Memory, Recovery
 from common.trackers.masks.settings import FlowSettings
-from common.trackers.masks.target import Candidate, Segmenter, Target
+from common.trackers.masks.target import Candidate, Judge, Segmenter, Target
 from common.trackers.masks.windows import Window
 from common.tracking.contract import Exemplar, Prediction, Prompt, TrackerCard
 from common.tracking.snapshot import pack, unpack
@@ -23,7 +23,7 @@ from common.video.contract import Image
 class FlowTracker:
     """Mask tracker for any number of objects that never overlap. Deterministic; runs on the CPU.
 
-    settings: see `FlowSettings`.
+    settings: see `FlowSettings`. judge: weighs the clues instead of fixed numbers.
     """
 
     card = TrackerCard(
@@ -35,8 +35,8 @@ class FlowTracker:
         paper="https://arxiv.org/abs/1603.03590",
     )
 
-    def __init__(self, settings: FlowSettings | None = None) -> None:
-        self._segmenter = Segmenter(settings or FlowSettings())
+    def __init__(self, settings: FlowSettings | None = None, judge: Judge | None = None) -> None:
+        self._segmenter = Segmenter(settings or FlowSettings(), judge)
         self._recovery = Recovery()
 
     def start(self, image: Image, prompts: Sequence[Prompt], exemplars: Sequence[Exemplar] = ()) -> FlowRun:
@@ -60,6 +60,7 @@ class FlowTracker:
             first = solve(anchor, self._segmenter.settings.ridge)
             view = self._segmenter.window(mask, pixels)
             moved = np.zeros((view.height, view.width), np.float32)
+            judge = self._segmenter.judge
             targets.append(
                 Target(
                     mask=mask,
@@ -71,6 +72,7 @@ class FlowTracker:
                     view=view,
                     moved=moved,
                     memory=self._recovery.learn(image, mask),
+                    shown=None if judge is None else judge.keep(image, mask),
                 )
             )
         return FlowRun(self._segmenter, self._recovery, [p.key for p in prompts], targets, image.copy(), 0)
@@ -90,6 +92,7 @@ class FlowTracker:
                 moved=t["moved"],
                 memory=Memory(*t["memory"]),
                 missing=t["missing"],
+                shown=t["shown"],
             )
             for t in tree["targets"]
         ]
@@ -176,6 +179,7 @@ class FlowRun:
                 "usual": t.usual,
                 "memory": [t.memory.weights, t.memory.side, t.memory.bar],
                 "missing": t.missing,
+                "shown": t.shown,
             }
             for t in self._targets
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -27,7 +28,8 @@ class Target:
     mask: where it was last seen. anchor: evidence from the labelled pictures, kept for ever; first: weights of the
     classifier learned from that alone. recent: evidence from the frames before, fading. area: labelled area; usual: area
     lately, following slow changes (frame pixels). view, moved: window of the last frame and the motion evidence in it.
-    memory: to find it again. missing: frames since it was last seen, 0 = visible.
+    memory: to find it again. missing: frames since it was last seen, 0 = visible. shown: what the judge keeps of the labelled
+    picture, None without one.
     """
 
     mask: Mask
@@ -40,6 +42,7 @@ class Target:
     moved: Float
     memory: Memory
     missing: int = 0
+    shown: Float | None = None
 
 
 @dataclass(frozen=True)
@@ -72,73 +75,120 @@ class Candidate:
         return float(self.score * min(1.0, self.area / area) ** 0.5)
 
 
+@dataclass(frozen=True)
+class Clues:
+    """What speaks for the object in its window.
+
+    float32 (h, w), working pixels: prior, 0..1, where the last mask has moved to; certainty, the weight of that; moves, motion
+    evidence gathered so far. float32 (n,), cells, the first row first: looks, known, -1.2..1.2, the classifier's answer now and
+    with the labelled pictures alone. features: (n, d), the cells expanded; grid: (columns, rows) of them.
+    """
+
+    prior: Float
+    certainty: Float
+    moves: Float
+    looks: Float
+    known: Float
+    features: Float
+    grid: tuple[int, int]
+
+    def spread(self, cells: Float) -> Float:
+        """Values of the cells (n,) at every working pixel (h, w)."""
+        height, width = self.prior.shape
+        return np.asarray(cv2.resize(cells.reshape(self.grid[1], self.grid[0]), (width, height)), np.float32)
+
+
+class Judge(Protocol):
+    """Has the last word on the clues. Holds no state of any run."""
+
+    def keep(self, image: Image, mask: Mask) -> Float:
+        """What to remember of a labelled picture; of bounded size."""
+
+    def judge(self, shown: Float, before: Image, share: Float, picture: Image, clues: Clues, odds: Float) -> Float:
+        """Log odds float32 (h, w) of the object, instead of odds, which weigh the clues by fixed numbers.
+
+        shown: from `keep`. before, picture: uint8 (h, w, 3), the window in the last picture and in this one. share: (h, w)
+        0..1, the object in the last.
+        """
+
+
 class Segmenter:
     """Finds objects in pictures by flow, looks and edges. Holds no state of any run."""
 
-    def __init__(self, settings: FlowSettings) -> None:
-        self.settings = settings
+    def __init__(self, settings: FlowSettings, judge: Judge | None = None) -> None:
+        self.settings, self.judge = settings, judge
         self.basis = Basis(CHANNELS + 2, settings.features, settings.kernel_width)
 
     def learn(self, image: Image, mask: Mask, pixels: int) -> Evidence:
         """Evidence of a labelled picture."""
         window = self.window(mask, pixels)
-        share = window.cut_mask(mask)
-        features, (columns, rows) = self._features(window.cut(image), share)
+        return self.evidence(window.cut(image), window.cut_mask(mask))
+
+    def evidence(self, picture: Image, share: Float) -> Evidence:
+        """Evidence of a window that shows the object where share (h, w), 0..1, says."""
+        features, (columns, rows) = self._features(picture, share)
         cells = cv2.resize(share, (columns, rows), interpolation=cv2.INTER_AREA).ravel()
         return gather(features, cells, np.ones_like(cells))
 
     def find(self, target: Target, previous: Image, image: Image, pixels: int) -> Candidate:
         """The object in `image`, given where it was in `previous`."""
-        s = self.settings
         window = self.window(target.mask, pixels)
-        picture = window.cut(image)
-        motion = dense_motion(window.cut(previous), picture, max(4_000, int(s.flow_share * pixels)))
-        carried = motion.warp(window.cut_mask(target.mask))
-        # What has no counterpart in the previous picture was uncovered, most often by the object moving on: ground.
-        prior = motion.trust * carried + (1 - motion.trust) * s.uncovered * cv2.GaussianBlur(carried, (0, 0), 6.0)
-        moves = s.persist * motion.warp(carry_over(target.moved, target.view, window)) + motion_evidence(motion, prior)
-        certainty = s.propagation * (0.35 + 0.65 * motion.trust)
-        return self._judge(target, window, picture, prior, certainty, moves)
+        before, picture, share = window.cut(previous), window.cut(image), window.cut_mask(target.mask)
+        clues = self.clues(target, window, before, share, picture, pixels)
+        odds = self.odds(clues)
+        if self.judge is not None and target.shown is not None:
+            odds = self.judge.judge(target.shown, before, share, picture, clues, odds)
+        return self._settle(window, picture, clues, odds)
 
     def find_again(self, target: Target, rough: Mask, image: Image, pixels: int) -> Candidate:
         """The object in `image`, given roughly where it is, after it was lost."""
         window = self.window(rough, pixels)
         prior = cv2.GaussianBlur(window.cut_mask(rough), (0, 0), 4.0)
-        nothing = np.zeros_like(prior)
-        return self._judge(target, window, window.cut(image), prior, np.float32(0.5), nothing)
+        picture = window.cut(image)
+        clues = self._clues(target, picture, prior, np.full_like(prior, 0.5), np.zeros_like(prior))
+        return self._settle(window, picture, clues, self.odds(clues))
 
-    def _judge(
-        self,
-        target: Target,
-        window: Window,
-        picture: Image,
-        prior: Float,
-        certainty: Float | np.float32,
-        moves: Float,
-    ) -> Candidate:
-        """Weigh place, looks and motion against each other.
+    def clues(self, target: Target, window: Window, before: Image, share: Float, picture: Image, pixels: int) -> Clues:
+        """Of an object that share (h, w) of the window `before` showed, in the same window now."""
+        s = self.settings
+        motion = dense_motion(before, picture, max(4_000, int(s.flow_share * pixels)))
+        carried = motion.warp(share)
+        # What has no counterpart in the previous picture was uncovered, most often by the object moving on: ground.
+        prior = motion.trust * carried + (1 - motion.trust) * s.uncovered * cv2.GaussianBlur(carried, (0, 0), 6.0)
+        moves = s.persist * motion.warp(carry_over(target.moved, target.view, window)) + motion_evidence(motion, prior)
+        return self._clues(target, picture, prior, s.propagation * (0.35 + 0.65 * motion.trust), moves)
 
-        prior: float32 (h, w), 0..1, where the object should be. certainty: weight of that. moves: motion evidence.
-        """
+    def _clues(self, target: Target, picture: Image, prior: Float, certainty: Float, moves: Float) -> Clues:
         s = self.settings
         features, grid = self._features(picture, prior)
-        columns, rows = grid
         weights = solve(target.anchor.mixed(target.recent, 1 - s.anchor, 1 - s.anchor_ground), s.ridge)
         looks, known = np.clip(features @ np.stack([weights, target.first], 1), -1.2, 1.2).T
-        odds = certainty * np.log((prior + 0.02) / (1.02 - prior))
+        return Clues(prior, certainty, moves, looks, known, features, grid)
+
+    def odds(self, clues: Clues) -> Float:
+        """Place, looks and motion weighed against each other: log odds float32 (h, w)."""
+        s = self.settings
+        odds = clues.certainty * np.log((clues.prior + 0.02) / (1.02 - clues.prior))
         # Far from everything learned the classifier says 0. The object has been shown, the world has not: lean to ground.
-        odds += s.appearance * cv2.resize((looks - s.strange).reshape(rows, columns), (window.width, window.height))
-        odds += s.motion * np.clip(moves, -s.motion_cap_against, s.motion_cap_for)
+        odds += s.appearance * clues.spread(clues.looks - s.strange)
+        odds += s.motion * np.clip(clues.moves, -s.motion_cap_against, s.motion_cap_for)
+        return np.asarray(odds, np.float32)
+
+    def _settle(self, window: Window, picture: Image, clues: Clues, odds: Float) -> Candidate:
+        """The object's mask from its log odds, and how sure that is."""
+        s = self.settings
+        prior, moves, grid = clues.prior, clues.moves, clues.grid
         label = snap_to_edges(picture, (1 / (1 + np.exp(-odds))).astype(np.float32), s.radius, s.smoothness)
         label = np.where(cv2.GaussianBlur(prior, (0, 0), 8.0) > 0.01, label, 0).astype(np.float32)
         cells = cv2.resize(np.clip(label, 0, 1), grid, interpolation=cv2.INTER_AREA).ravel()
+        known = clues.known
         support = s.gate_looks * known + s.gate_motion * cv2.resize(moves, grid, interpolation=cv2.INTER_AREA).ravel()
         inside = cells > 0.5
         sure = float((2 * cells[inside] - 1).mean()) if inside.any() else 0.0
         alike = float(known[inside].mean()) if inside.any() else -1.0
         # Both fall short of 1 on a perfect mask: labels are soft at the boundary, looks are learned only approximately.
         score = max(0.0, sure) ** 0.5 * min(1.0, max(0.0, 0.3 + 0.9 * alike))
-        return Candidate(window, window.paste(label), features, grid, cells, support, moves, score, alike)
+        return Candidate(window, window.paste(label), clues.features, grid, cells, support, moves, score, alike)
 
     def update(self, target: Target, found: Candidate, mask: Mask, frame: int) -> Target:
         """The object after its mask in the current picture is settled."""

@@ -1,0 +1,1 @@
+"""Our own network for masks. See network.py."""
