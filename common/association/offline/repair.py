@@ -19,7 +19,7 @@ from common.association.offline.tracklets import Camera, Pieces, pieces, warped
 class RepairSettings:
     """fps: frames per second, all frames counted. step: frames from one detection run to the next. window_s: time at the
     ends of a track that tells how it moves. fill_s: longest gap that is filled; longer ones only while something in front
-    explains them. flicker_s, flicker_score: tracks shorter and doubtful are dropped. smooth_s: deviation of the smoothing;
+    explains them, none where the object was mostly unseen before and after as well. flicker_s, flicker_score: tracks shorter and doubtful are dropped. smooth_s: deviation of the smoothing;
     0 = none. split: jump, in box sizes beyond what is usual, from which a split is suggested. keep: identities that are
     people's own and stay as they are.
     """
@@ -178,6 +178,8 @@ def _filled(tracks: Tracks, s: RepairSettings, camera: Camera) -> tuple[Tracks, 
             a, b = int(own[k]), int(own[k + 1])
             first, last = int(frames[k]), int(frames[k + 1])
             missing = np.arange(first + abs(s.step), last, abs(s.step))
+            if not _supported(frames, k, len(missing), abs(s.step)):
+                continue
             share = (missing - first) / (last - first)
             between = np.stack(
                 [
@@ -219,6 +221,14 @@ def _filled(tracks: Tracks, s: RepairSettings, camera: Camera) -> tuple[Tracks, 
             why = {"seconds": (last - first) / s.fps}
             decisions.append(Decision("fill", (identity,), (first + 1, last - 1), float(fade.mean()), why))
     return Tracks.joined(parts), decisions
+
+
+def _supported(frames: Int, k: int, missing: int, step: int) -> bool:
+    """Whether frames that are missing behind the k-th are likely the object's: it was seen in as many as are missing, or more, of as
+    many before and as many after. What is seen less than half of the time may as well be nothing, found now and then."""
+    low = np.searchsorted(frames, frames[k] - missing * step, side="right")
+    high = np.searchsorted(frames, frames[k + 1] + missing * step, side="left")
+    return int(high - low) >= missing
 
 
 def _turn(a: NDArray[np.float32], b: NDArray[np.float32], share: Float) -> Float:

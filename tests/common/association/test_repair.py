@@ -46,6 +46,25 @@ def test_a_track_that_comes_back_where_it_was_going_is_linked_and_filled() -> No
     assert filled.frames.tolist() == list(range(30, 45)) and (filled.scores < 0.9).all()
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "step", "filled"),
+    [
+        (10, 10, 1, True),
+        (9, 1, 1, True),  # as many as are missing, on whichever side
+        (4, 5, 1, False),  # nine frames around ten that are missing
+        (10, 10, 3, True),
+        (4, 5, 3, False),
+    ],
+)
+def test_what_is_mostly_unseen_is_not_filled_in(before: int, after: int, step: int, filled: bool) -> None:
+    boxes = walkers(1, 100)[:, 0]
+    seen = [*range(before), *range(before + 10, before + 10 + after)]
+    found = tracks({1: (range(len(seen)), boxes[seen])})
+    found = Tracks(np.array(seen) * step, found.ids, found.xyxy, found.scores, found.classes, found.rows)
+    done = repair(found, RepairSettings(smooth_s=0.0, step=step, fps=30.0 * step, flicker_s=0.0))
+    assert (done.tracks.rows == -1).sum() == (10 if filled else 0)
+
+
 def _apart(boxes: np.ndarray) -> dict[int, tuple[range, np.ndarray]]:
     return {1: (range(30), boxes), 2: (range(45, 80), boxes + 400)}
 
