@@ -1,6 +1,6 @@
 """The box trackers that come with their weights, beside the filter without and OpenCV's: overlap and speed in one run.
 
-    python benchmarks/own.py [--trackers NAME ...] [--fresh N] [--first SEED] [--frames N] [--real] [--synth] [--weights FILE] [--venv DIR]
+    python benchmarks/own.py [--trackers NAME[=WEIGHTS] ...] [--fresh N] [--first SEED] [--frames N] [--real] [--synth] [--venv DIR]
 
 Fresh scenes are made here from numbers (`training.scenes`): other pictures, textures, outlines and motions than the networks
 were trained on. --real and --synth add the clips of ../shared/data. Everything is played in both directions; lost frames count as
@@ -90,16 +90,17 @@ def measure(args: argparse.Namespace) -> list[Row]:
     """All trackers on all clips."""
     contrib = contrib_python(args.venv) if {"csrt", "kcf"} & set(args.trackers) else None
     made: dict[str, Tracker] = {}
-    for name in args.trackers:
-        if name in _OPENCV:
+    for text in args.trackers:
+        if text in _OPENCV:
             continue
-        options = EngineOptions(weights=args.weights if name in ("tiny", "hybrid") else None, device="cpu")
+        name, _, weights = text.partition("=")
+        options = EngineOptions(weights=weights or None, device="cpu")
         if name == "nanotrack":
             if not NANO.is_dir():
                 print(f"skipped, not on this machine: {NANO}")
                 continue
             options = EngineOptions(weights=str(NANO))
-        made[name] = registry.make(name, options)
+        made[text] = registry.make(name, options)
     rows: list[Row] = []
     for kind, name, frames, truth in clips(args):
         labelled = np.flatnonzero(np.isfinite(truth).all(1))
@@ -161,13 +162,17 @@ def spread(differences: Array) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Box trackers with weights of our own, side by side with others.")
-    parser.add_argument("--trackers", nargs="*", default=["correlation", "tiny", "hybrid", "nanotrack", "csrt", "kcf"])
+    parser.add_argument(
+        "--trackers",
+        nargs="*",
+        default=["correlation", "tiny", "hybrid", "nanotrack", "csrt", "kcf"],
+        help="NAME, or NAME=FILE for other weights than the suite's own",
+    )
     parser.add_argument("--fresh", type=int, default=16, help="number of fresh scenes")
     parser.add_argument("--first", type=int, default=1000, help="number of the first")
     parser.add_argument("--frames", type=int, default=60, help="frames of a fresh scene")
     parser.add_argument("--real", action="store_true", help="the real clips of ../shared/data as well")
     parser.add_argument("--synth", action="store_true", help="its synthetic clips as well")
-    parser.add_argument("--weights", help="a file instead of the suite's own weights")
     parser.add_argument("--threads", type=int, default=1, help="PyTorch's and OpenCV's threads")
     parser.add_argument("--venv", type=Path, default=Path(__file__).resolve().parents[1] / "out" / "benchmark-venv")
     args = parser.parse_args()

@@ -1,7 +1,7 @@
 """How well points are followed: the built-in tracker against plain pyramidal Lucas-Kanade of OpenCV, in one run.
 
     python benchmarks/points.py [--shared FOLDER] [--synth FOLDER] [--clips NAME ...] [--seeds N ...] [--fresh N ...] [--every K]
-        [--trackers NAME ...] [--weights FILE] [--threads N] [--plot FILE.png]
+        [--trackers NAME[=WEIGHTS] ...] [--threads N] [--plot FILE.png]
 
 Clips: the exact synthetic ones of the evaluation data (../shared beside the checkout; without it they are skipped, and it
 says so), scenes rendered here for each seed, fresh scenes (`training.scenes`) for each number, and BADJA's hand-labelled joints. Points are queried at their first visible
@@ -59,9 +59,10 @@ Follower = Callable[[Image, np.ndarray], Callable[[Image], tuple[np.ndarray, np.
 """First picture and points (n, 2) -> a function from the next picture to positions (n, 2) and visibilities (n,)."""
 
 
-def named(name: str, weights: str | None = None) -> Follower:
-    """A tracker of the suite."""
-    tracker = registry.make(name, EngineOptions(weights=weights, device="cpu"))
+def named(text: str) -> Follower:
+    """A tracker of the suite, NAME or NAME=WEIGHTS."""
+    name, _, weights = text.partition("=")
+    tracker = registry.make(name, EngineOptions(weights=weights or None, device="cpu"))
 
     def follow(image: Image, xy: np.ndarray) -> Callable[[Image], tuple[np.ndarray, np.ndarray]]:
         run = tracker.start(image, [Prompt("points", Points(xy))])
@@ -175,8 +176,7 @@ def main() -> int:
     parser.add_argument("--seeds", nargs="*", type=int, default=[41, 42])
     parser.add_argument("--fresh", nargs="*", type=int, default=[], help="numbers of fresh scenes")
     parser.add_argument("--frames", type=int, default=80, help="of the rendered and the fresh scenes")
-    parser.add_argument("--trackers", nargs="*", default=["lucas-kanade"])
-    parser.add_argument("--weights", help="a file instead of the weights that tiny_points brings along")
+    parser.add_argument("--trackers", nargs="*", default=["lucas-kanade"], help="NAME or NAME=WEIGHTS")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--plot", type=Path, default=ROOT / "out" / "points.png")
@@ -185,7 +185,7 @@ def main() -> int:
     os.environ["OMP_NUM_THREADS"] = str(options.threads)  # PyTorch's, which is not loaded yet
     followers = {"plain OpenCV LK": plain}
     for name in options.trackers:
-        followers[name] = named(name, options.weights if name == "tiny_points" else None)
+        followers[name] = named(name)
 
     def clips() -> Iterator[Clip]:
         folder = options.synth or options.shared / "data" / "tap" / "synth"
