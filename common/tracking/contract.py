@@ -99,7 +99,8 @@ class Tracker(Protocol):
 
     def start(self, image: Image, prompts: Sequence[Prompt], exemplars: Sequence[Exemplar] = ()) -> Run:
         """Begin on `image`, where the prompts were drawn. Raises `PromptInvalid` for a geometry that cannot be tracked
-        (wrong kind, empty, entirely outside the picture). Exemplars may be ignored by trackers without memory.
+        (wrong kind, empty, entirely outside the picture). exemplars: nearest frame first; a tracker that takes only some
+        takes the first, one without memory may ignore them.
         """
         ...
 

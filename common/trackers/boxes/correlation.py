@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from common.errors import PromptInvalid
 from common.geometry.types import Box, OrientedBox
 from common.trackers.boxes import anchor, colour, features, filter, flow
-from common.trackers.boxes.patches import Pyramid
-from common.trackers.boxes.run import CELLS, WINDOW, CorrelationRun, clearness
+from common.trackers.boxes.patches import Double, Pyramid
+from common.trackers.boxes.run import CELLS, STIFFNESS, WINDOW, CorrelationRun, clearness
 from common.trackers.boxes.state import State
 from common.tracking.contract import Exemplar, Prompt, TrackerCard
 from common.tracking.snapshot import unpack
@@ -37,11 +38,14 @@ class CorrelationTracker:
         return CARD
 
     def start(self, image: Image, prompts: Sequence[Prompt], exemplars: Sequence[Exemplar] = ()) -> CorrelationRun:
-        """Begin. Raises `PromptInvalid` for a geometry that is no box, has no area or lies outside the picture."""
+        """Begin. An object starts from what it looks like on the first exemplar that shows it and on `image`, as if it had
+        been followed from there: it may be half hidden where the person drew it.
+
+        Raises `PromptInvalid` for a geometry that is no box, has no area or lies outside the picture.
+        """
         height, width = image.shape[:2]
         pose = np.array([_pose(p, width, height) for p in prompts], np.float64).reshape(-1, 5)
-        shape = np.maximum(pose[:, 2:4], 1.0)
-        side = np.maximum(_CONTEXT * np.sqrt(shape.prod(1)), 1.8 * shape.max(1))
+        shape, side = _extent(pose)
         cells = (shape / side[:, None] * CELLS).astype(np.float32)
         count = len(pose)
         pyramid = Pyramid(image)
@@ -50,6 +54,11 @@ class CorrelationTracker:
         windows = np.array(crops, np.uint8).reshape(-1, WINDOW, WINDOW, 3)
         spectra = filter.transform(features.describe(windows))
         filters = filter.learn(spectra, target, weight, None, np.zeros(count, np.float32))
+        known, elsewhere = _looks(prompts, exemplars)
+        if len(known):
+            before = filter.learn(elsewhere, target[known], weight[known], None, np.zeros(len(known), np.float32))
+            stiff = np.full(len(known), STIFFNESS, np.float32)
+            filters[known] = filter.learn(spectra[known], target[known], weight[known], before, stiff)
         first = filter.only_target(filters, cells)
         maps = filter.respond(filters, spectra)
         clear = clearness(maps, np.zeros((count, 2)))
@@ -84,6 +93,34 @@ class CorrelationTracker:
     def load(self, state: bytes) -> CorrelationRun:
         """A run from `save`. Raises ValueError when the bytes are not one of this tracker's."""
         return CorrelationRun(State.from_tree(unpack(state)))
+
+
+def _extent(pose: Double) -> tuple[Double, Double]:
+    """Width and height (n, 2) of objects, and the side (n,) of their search windows, in pixels."""
+    shape = np.maximum(pose[:, 2:4], 1.0)
+    return shape, np.maximum(_CONTEXT * np.sqrt(shape.prod(1)), 1.8 * shape.max(1))
+
+
+def _looks(prompts: Sequence[Prompt], exemplars: Sequence[Exemplar]) -> tuple[NDArray[np.intp], filter.Complex]:
+    """Which objects (k,) are to be seen on an exemplar, and the spectra of their windows on the first such."""
+    rows: list[int] = []
+    windows: list[NDArray[np.uint8]] = []
+    number = {prompt.key: row for row, prompt in enumerate(prompts)}
+    for exemplar in exemplars:
+        height, width = exemplar.image.shape[:2]
+        pyramid = Pyramid(exemplar.image)
+        for prompt in exemplar.prompts:
+            row = number.get(prompt.key)
+            if row is None or row in rows:
+                continue
+            try:
+                pose = np.array([_pose(prompt, width, height)], np.float64)
+            except PromptInvalid:
+                continue  # it is in the picture where tracking begins; elsewhere it need not be
+            rows.append(row)
+            windows.append(pyramid.crop(pose[0, :2], float(_extent(pose)[1][0]), pose[0, 4], WINDOW))
+    described = features.describe(np.array(windows, np.uint8).reshape(-1, WINDOW, WINDOW, 3))
+    return np.array(rows, np.intp), filter.transform(described)
 
 
 def _pose(prompt: Prompt, width: int, height: int) -> tuple[float, float, float, float, float]:

@@ -55,11 +55,11 @@ class HybridTracker:
         return CARD
 
     def start(self, image: Image, prompts: Sequence[Prompt], exemplars: Sequence[Exemplar] = ()) -> HybridRun:
-        """Begin. Raises `PromptInvalid` for a geometry that is no box, has no area or lies outside the picture."""
+        """Begin. Exemplars serve the filter. Raises `PromptInvalid` for a geometry that is no box, has no area or lies
+        outside the picture."""
         from common.trackers.boxes.hybrid_run import HybridRun
 
-        del exemplars
-        filtered = CorrelationTracker().start(image, prompts)
+        filtered = CorrelationTracker().start(image, prompts, exemplars)
         rows = np.array([pose_of(p, image) for p in prompts], np.float64).reshape(-1, 5)
         procedure = self._loaded().begin(image, rows[:, :4].copy(), rows[:, 4].copy(), ())
         return HybridRun(State.from_tree(unpack(filtered.save())), procedure)

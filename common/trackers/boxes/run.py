@@ -17,7 +17,7 @@ from common.video.contract import Image
 
 CELLS = 48
 WINDOW = CELLS * features.CELL
-_STIFFNESS = 4000.0
+STIFFNESS = 4000.0
 _SCALE_STEP = 1.03
 _ANGLE_STEP = 0.06
 _SCALE_BIAS = 0.99
@@ -265,7 +265,7 @@ class CorrelationRun:
             spectra = filter.transform(features.describe(windows))
             fresh = colour.count(windows, self._share(part))
             s.colours[part] = (1 - _COLOUR_PACE) * s.colours[part] + _COLOUR_PACE * fresh
-            stiff = np.full(len(part), _STIFFNESS, np.float32)
+            stiff = np.full(len(part), STIFFNESS, np.float32)
             s.filters[part] = filter.learn(spectra, s.target[part], s.weight[part], s.filters[part], stiff)
 
     def _prediction(self, i: int) -> Prediction:

@@ -39,7 +39,7 @@ class SiameseTracker:
         return self._card
 
     def start(self, image: Image, prompts: Sequence[Prompt], exemplars: Sequence[Exemplar] = ()) -> SiameseRun:
-        """Begin. The last two exemplars become templates where the network takes more than one.
+        """Begin. The first two exemplars become templates where the network takes more than one.
 
         Raises `PromptInvalid` for a geometry that is no box, has no area or lies outside the picture, `WeightsMissing`.
         """
@@ -47,7 +47,7 @@ class SiameseTracker:
         boxes, angle = _stacked(poses)
         engine = self._loaded()
         others = [_sighting(exemplar, prompts) for exemplar in exemplars]
-        known = [other for other in others if other.known.any()][-MOST_EXEMPLARS:]
+        known = [other for other in others if other.known.any()][:MOST_EXEMPLARS]
         oriented = np.array([isinstance(p.geometry, OrientedBox) for p in prompts], bool)
         size = (image.shape[1], image.shape[0])
         keys = [p.key for p in prompts]

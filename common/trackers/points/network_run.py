@@ -106,10 +106,10 @@ def queries_of(
     image: Image, prompts: Sequence[Prompt], shapes: Sequence[Shape], exemplars: Sequence[Exemplar]
 ) -> tuple[list[Image], Queries]:
     """The pictures that are asked about, and the questions. Points that are hidden or outside are not asked for there."""
-    images = [image, *(e.image for e in exemplars[-EXEMPLARS:])]
+    images = [image, *(e.image for e in exemplars[:EXEMPLARS])]
     drawn = [
         {p.key: p.geometry for p in prompts},
-        *({p.key: p.geometry for p in e.prompts} for e in exemplars[-EXEMPLARS:]),
+        *({p.key: p.geometry for p in e.prompts} for e in exemplars[:EXEMPLARS]),
     ]
     parts: list[tuple[I64, F64, F64, I64, I64]] = []
     for picture, (view, figures) in enumerate(zip(images, drawn, strict=True)):

@@ -29,7 +29,7 @@ class NetworkTracker:
 
     def start(self, image: Image, prompts: Sequence[Prompt], exemplars: Sequence[Exemplar] = ()) -> NetworkRun:
         """Begin. Points that are hidden or outside the picture ride on the rest of their object; `PromptInvalid` when an
-        object has none inside. The last three exemplars give the points further looks."""
+        object has none inside. The first three exemplars give the points further looks."""
         shapes = shapes_of(image, prompts, self._card.title)
         images, queries = queries_of(image, prompts, shapes, exemplars)
         engine, found = self._loaded().begin(images, queries)

@@ -56,7 +56,7 @@ class TinyPointsTracker:
         return CARD
 
     def start(self, image: Image, prompts: Sequence[Prompt], exemplars: Sequence[Exemplar] = ()) -> TinyPointsRun:
-        """Begin, as the Lucas-Kanade tracker does. The last exemplars give the points further looks."""
+        """Begin, as the Lucas-Kanade tracker does. The first exemplars give the points further looks."""
         eye = self._loaded()
         from common.trackers.points.tiny_points_run import TinyPointsRun
 

@@ -50,12 +50,12 @@ class TinyPointsRun(LucasKanadeRun):
 
     @classmethod
     def begin(cls, eye: Eye, followed: LucasKanadeRun, image: Image, exemplars: Sequence[Exemplar]) -> TinyPointsRun:
-        """Learn what the points look like, on the first picture and on the last exemplars."""
+        """Learn what the points look like, on the first picture and on the first exemplars."""
         field = followed._field
         n = len(field.seen)
         known = np.flatnonzero(field.seen)
         looks, point = [eye.learn(image, field.xy[known])], [known]
-        for exemplar in exemplars[-EXEMPLARS:]:
+        for exemplar in exemplars[:EXEMPLARS]:
             if exemplar.image.shape != image.shape:
                 continue
             drawn = {p.key: p.geometry for p in exemplar.prompts}

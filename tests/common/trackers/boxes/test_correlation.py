@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from common.errors import PromptInvalid
+from common.geometry.measures import iou
 from common.geometry.types import Box, Mask, OrientedBox
 from common.trackers.boxes.correlation import CorrelationTracker
 from common.trackers.registry import make
-from common.tracking.contract import Prediction, Prompt, Tracker, track
+from common.tracking.contract import Exemplar, Prediction, Prompt, Tracker, track
 from tests.common.trackers.boxes.scenes import Picture, overlap, paste, texture
 
 
@@ -239,3 +240,25 @@ def test_wrong_picture_size_and_foreign_state() -> None:
         run.push(texture(1, 100, 100))
     with pytest.raises(ValueError, match="snapshot"):
         CorrelationTracker().load(b"nonsense")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_drawn_half_hidden_it_is_known_from_elsewhere(seed: int) -> None:
+    """A correction is often made where something stands before the object: the other key figures show all of it."""
+    ground, patch, post = (
+        texture(3 * seed, 180, 320) // 3 + 60,
+        texture(3 * seed + 1, 60, 60, 10),
+        texture(3 * seed + 2, 120, 50, 10),
+    )
+
+    def place(t: int) -> Box:
+        return box(180 - 3 * t, 60, 240 - 3 * t, 120)
+
+    def picture(t: int, hidden: bool) -> Picture:
+        alone = paste(ground, patch, (210 - 3 * t, 90))
+        return paste(alone, post, (235 + 3 * t, 100)) if hidden else alone
+
+    exemplar = Exemplar(picture(-4, False), [Prompt("a", place(-4))])
+    pictures = [picture(t, True) for t in range(25)]
+    found = list(track(CorrelationTracker(), iter(pictures), [Prompt("a", place(0))], [exemplar]))
+    assert np.mean([iou(p.geometry, place(t)) if p.geometry else 0.0 for t, (p,) in enumerate(found)]) > 0.9

@@ -66,7 +66,7 @@ def test_exemplars_are_a_budget():
     many = [Exemplar(image, [Prompt("a", some([(10 + i, 10)]))]) for i in range(9)]
     images, asked = queries_of(image, prompts, shapes_of(image, prompts, "T"), many)
     assert len(images) == 1 + EXEMPLARS
-    assert asked.xy[1:, 0].tolist() == [16, 17, 18], "the last ones count"
+    assert asked.xy[1:, 0].tolist() == [10, 11, 12], "the nearest come first"
 
 
 def test_an_object_that_is_all_hidden_is_asked_for_all_the_same():
