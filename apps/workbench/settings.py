@@ -22,7 +22,7 @@ class Settings:
     frame_cache_bytes: encoded frames kept for apps that ask for the same ones.
     faults: lets tests inject failures over HTTP. Never on for real work.
     allow_remote_apps: lets an app be registered by a URL on another machine; off, only loopback URLs are taken.
-    link_hosts: "host:port" of one's own network that images may be added from by link, by plain http as well; others must be
+    link_hosts: "host:port" of one's own network that images and videos may be added from by link, by plain http as well; others must be
     public machines and give them by https.
     app_start_grace_s: how long a started app may take to become healthy before it is restarted.
     app_check_every_s: seconds between two health checks of a supervised app.

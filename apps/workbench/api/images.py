@@ -12,11 +12,11 @@ from pydantic import AliasChoices, Field
 from sqlalchemy import select
 from starlette.responses import Response, StreamingResponse
 
+from apps.workbench import links
 from apps.workbench.api.bodies import SUCCESS, Body, ById, Ident, Idents, JsonObject, ListBody, methods
 from apps.workbench.api.media_upload import take_files
 from apps.workbench.api.sending import send_blob
 from apps.workbench.bench import Bench, Workbench
-from apps.workbench.links import keep_links
 from apps.workbench.pictures import probe_picture
 from apps.workbench.store import image_tags, images, listing, videos
 from apps.workbench.store.errors import Refused
@@ -122,7 +122,7 @@ def add(body: NewImages, bench: Bench) -> list[dict[str, Any]]:
     if linked:
         with bench.database.read() as session:
             images.check_new(session, body.dataset_id, items)
-        kept = keep_links(bench, [item["link"] for item in linked])
+        kept = links.keep_links(bench, [item["link"] for item in linked], links.picture())
         for item in linked:
             item["hash"] = kept[item["link"]]
     with bench.database.write() as session:

@@ -13,7 +13,7 @@ from sqlalchemy import or_, select, update
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
-from apps.workbench import frames
+from apps.workbench import frames, links
 from apps.workbench.api.bodies import SUCCESS, Body, ById, Ident, JsonObject, ListBody, methods
 from apps.workbench.api.media_upload import take_files
 from apps.workbench.api.sending import send_blob
@@ -40,6 +40,7 @@ class Hashes(Body):
 class NewVideo(Body):
     title: str
     hash: str | None = None
+    link: Annotated[str | None, Field(max_length=4000)] = None
     id: Ident | None = None
     meta: JsonObject | None = None
 
@@ -100,8 +101,17 @@ def keep_own_meta(bench: Bench) -> dict[str, bool]:
 
 @router.post("/videos.bulk.add")
 def add(body: NewVideos, bench: Bench) -> list[dict[str, Any]]:
+    """By hash, by id of a video to copy, or by link, which is fetched now."""
+    items = [video.model_dump() for video in body.videos]
+    linked = [item for item in items if item["link"] and not item["hash"] and item["id"] is None]
+    if linked:
+        with bench.database.read() as session:
+            videos.check_new(session, body.dataset_id, items)
+        kept = links.keep_links(bench, [item["link"] for item in linked], links.video(bench))
+        for item in linked:
+            item["hash"] = kept[item["link"]]
     with bench.database.write() as session:
-        added = videos.add_videos(session, body.dataset_id, [video.model_dump() for video in body.videos])
+        added = videos.add_videos(session, body.dataset_id, items)
         return videos.videos_json(session, added)
 
 

@@ -125,8 +125,9 @@ INSERT INTO sqlite_sequence (name, seq) VALUES ('images', 1000000), ('labels', 1
 # Images and videos, labels and figures never share an id: several REST methods take either.
 
 _LINKS = "ALTER TABLE images ADD COLUMN link VARCHAR;"
+_VIDEO_LINKS = "ALTER TABLE videos ADD COLUMN link VARCHAR;"
 
-STEPS: tuple[str, ...] = (_ANNOTATIONS, _APPS, _PAGE, _IMAGES, _LINKS)
+STEPS: tuple[str, ...] = (_ANNOTATIONS, _APPS, _PAGE, _IMAGES, _LINKS, _VIDEO_LINKS)
 """Step k (from 1) turns version k - 1 into version k."""
 
 

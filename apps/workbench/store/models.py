@@ -66,6 +66,8 @@ class Blob(Base):
 
 
 class Video(Base):
+    """`link`: the address that the file came from."""
+
     __tablename__ = "videos"
     __table_args__ = (UniqueConstraint("dataset_id", "name"), AUTO)
     id: Mapped[int] = _id()
@@ -77,6 +79,7 @@ class Video(Base):
     custom_data: Mapped[dict[str, Any]]
     created_at: Mapped[str]
     updated_at: Mapped[str]
+    link: Mapped[str | None]
 
 
 class Image(Base):

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from apps.workbench.store import listing
 from apps.workbench.store.database import new_ids, now
 from apps.workbench.store.errors import Refused, missing
-from apps.workbench.store.models import Blob, Image, Tag, TagMeta, TeamFile, Video
+from apps.workbench.store.models import Blob, Dataset, Image, Tag, TagMeta, TeamFile, Video
 from apps.workbench.store.names import filename
 from apps.workbench.store.projects import TEAM_ID, WORKSPACE_ID, get_dataset, require_kind
 
@@ -75,8 +75,8 @@ def known_videos(session: Session, hashes: Sequence[str]) -> list[str]:
     return [hash for hash in hashes if hash in found]
 
 
-def add_videos(session: Session, dataset_id: int, items: Sequence[Mapping[str, Any]]) -> list[Video]:
-    """items: {"title", "hash" or "id" of a video to copy, "meta"}; all are added or none. Rows in the order of items."""
+def check_new(session: Session, dataset_id: int, items: Sequence[Mapping[str, Any]]) -> tuple[Dataset, list[str]]:
+    """The dataset, and the names that `add_videos` gives. Raises what it raises about them, without a look at files."""
     dataset = get_dataset(session, dataset_id)
     require_kind(session, dataset.project_id, "videos")
     names = [filename(item["title"], "video") for item in items]
@@ -85,14 +85,20 @@ def add_videos(session: Session, dataset_id: int, items: Sequence[Mapping[str, A
         if name in taken:
             raise Refused(f"There is a video named {name!r} in this dataset already.")
         taken.add(name)
+    return dataset, names
+
+
+def add_videos(session: Session, dataset_id: int, items: Sequence[Mapping[str, Any]]) -> list[Video]:
+    """items: {"title", "hash" or "id" of a video to copy, "link" that the file came from?, "meta"}; all are added or none.
+    Rows in the order of items."""
+    dataset, names = check_new(session, dataset_id, items)
     moment = now()
     videos = []
     for ident, name, item in zip(new_ids(session, "videos", len(items)), names, items, strict=True):
-        hash = item.get("hash")
+        source = None if item.get("id") is None else get_video(session, item["id"])
+        hash = item.get("hash") or (None if source is None else source.hash)
         if hash is None:
-            if item.get("id") is None:
-                raise Refused(f"Video {name!r} comes with neither hash nor id; videos by link are not supported here.")
-            hash = get_video(session, item["id"]).hash
+            raise Refused(f"Video {name!r} comes with neither hash nor id nor link.")
         picture_of(get_blob(session, hash))
         videos.append(
             Video(
@@ -105,6 +111,7 @@ def add_videos(session: Session, dataset_id: int, items: Sequence[Mapping[str, A
                 custom_data={},
                 created_at=moment,
                 updated_at=moment,
+                link=item.get("link") or (None if source is None else source.link),
             )
         )
     session.add_all(videos)
@@ -159,7 +166,7 @@ def _video_json(video: Video, blob: Blob, tags: list[dict[str, Any]]) -> dict[st
         "name": video.name,
         "title": video.name,
         "hash": video.hash,
-        "link": None,
+        "link": video.link,
         "teamId": TEAM_ID,
         "workspaceId": WORKSPACE_ID,
         "projectId": video.project_id,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import threading
 import zlib
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import supervisely as sly
 from PIL import Image as Pictures
 
 from apps.workbench import links
@@ -97,9 +99,9 @@ def test_a_picture_on_its_side_has_its_upright_size(served: Served, pictured: Pi
 
 
 class Site:
-    """Gives pictures that are noise; /away leads to a place inside the network."""
+    """Gives pictures that are noise, and those files; /away leads to a place inside the network."""
 
-    def __init__(self) -> None:
+    def __init__(self, files: dict[str, bytes] | None = None) -> None:
         self.asked = 0
         self.over = threading.Event()
         site = self
@@ -108,7 +110,7 @@ class Site:
             def do_GET(self) -> None:
                 site.asked += 1
                 picture = self.path.endswith(".png")
-                content = encoded(len(self.path)) if picture else b"<p>no picture"
+                content = encoded(len(self.path)) if picture else (files or {}).get(self.path, b"<p>no picture")
                 away = {"/away": "http://169.254.169.254/a.png", "/badly": "https://[::1/x"}.get(self.path)
                 self.send_response(200 if away is None else 302)
                 if away is not None:
@@ -138,7 +140,7 @@ class Site:
 
 def test_fetching_by_link_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is refused anyway is not fetched; a host that trickles is given up after a while, and when the server ends."""
-    monkeypatch.setattr(links, "LONGEST_S", 0.5)
+    monkeypatch.setattr(links, "LONGEST_S", 2.0)
     left = tmp_path / "data" / "links" / "of a run that was killed"
     left.mkdir(parents=True)
     with Site() as site:
@@ -157,7 +159,7 @@ def test_fetching_by_link_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             add("1.png", "/a.png")
             add("1.png", "/slow.png")
             assert site.asked == 1, "the name is taken"
-            assert "longer than 0.5 s" in add("2.png", "/slow.png")
+            assert "longer than 2 s" in add("2.png", "/slow.png")
             monkeypatch.setattr(links, "LONGEST_S", 60.0)
             threading.Timer(0.5, served.bench.ending.set).start()
             assert "workbench ended" in add("3.png", "/slow.png")
@@ -198,3 +200,41 @@ def test_images_by_link(tmp_path: Path) -> None:
             seen = site.asked
             assert api.image.download_np(added[1].id).shape == (HEIGHT, WIDTH, 3)
             assert site.asked == seen, "what was fetched is kept"
+
+
+def test_videos_by_link(tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the SDK's own way; fetched once under the rules for pictures; all or none; kept when the site is gone."""
+    playlist = b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n"
+    site = Site({"/clip.mp4": clip.read_bytes(), "/list.mp4": playlist})
+    settings = Settings(tmp_path / "data", port=free_port(), link_hosts=frozenset({site.host}))
+    with site, Site() as other, Running(settings) as served:
+        api = served.api
+        project = api.project.create(1, "links", sly.ProjectType.VIDEOS)
+        dataset = api.dataset.create(project.id, "ds")
+        good = f"http://{site.host}/clip.mp4"
+        first, second = api.video.upload_links(dataset.id, [good, good], ["1.mp4", "2.mp4"])
+        assert first.link == second.link == good and first.hash == second.hash and first.frames_count == 12
+        assert site.asked == 1
+        for name, link, why in (
+            ("page", f"http://{site.host}/page", "not a video|text"),
+            ("a list of files here", f"http://{site.host}/list.mp4", "text"),
+            ("elsewhere", f"http://{site.host}/away", ""),
+            ("not allowed", f"http://{other.host}/clip.mp4", ""),
+            ("a file", f"file://{clip}", ""),
+            ("inside", "https://127.0.0.1/clip.mp4", ""),
+        ):
+            both = [{"title": "good.mp4", "link": good}, {"title": f"{name}.mp4", "link": link}]
+            reply = served.call("videos.bulk.add", {"datasetId": dataset.id, "videos": both})
+            assert reply.status_code == 400 and re.search(why, reply.json()["details"]["message"]), name
+        asked = site.asked
+        taken = served.call("videos.bulk.add", {"datasetId": dataset.id, "videos": [{"title": "1.mp4", "link": good}]})
+        assert taken.status_code == 400 and site.asked == asked, "the name is taken: nothing is fetched"
+        monkeypatch.setattr(links, "MAX_VIDEO_BYTES", 100)
+        large = served.call("videos.bulk.add", {"datasetId": dataset.id, "videos": [{"title": "x.mp4", "link": good}]})
+        assert large.status_code == 413 and "larger than 100 bytes" in large.text
+        assert len(api.video.get_list(dataset.id)) == 2
+        [copied] = api.video.upload_ids(api.dataset.create(project.id, "twin").id, ["3.mp4"], [first.id])
+        assert copied.link == good
+        asked = site.asked
+        assert api.video.frame.download_np(first.id, 3).shape == (48, 64, 3)
+        assert site.asked == asked, "what was fetched is kept"
