@@ -101,13 +101,16 @@ def keep_own_meta(bench: Bench) -> dict[str, bool]:
 
 @router.post("/videos.bulk.add")
 def add(body: NewVideos, bench: Bench) -> list[dict[str, Any]]:
-    """By hash, by id of a video to copy, or by link, which is fetched now."""
+    """By hash, by id of a video to copy, or by link, which is fetched now unless a video has come from there before."""
     items = [video.model_dump() for video in body.videos]
     linked = [item for item in items if item["link"] and not item["hash"] and item["id"] is None]
     if linked:
         with bench.database.read() as session:
             videos.check_new(session, body.dataset_id, items)
-        kept = links.keep_links(bench, [item["link"] for item in linked], links.video(bench))
+            # the SDK copies a video that has a link by that link
+            kept = videos.known_links(session, [item["link"] for item in linked])
+        missing = [item["link"] for item in linked if item["link"] not in kept]
+        kept |= links.keep_links(bench, missing, links.video(bench))
         for item in linked:
             item["hash"] = kept[item["link"]]
     with bench.database.write() as session:

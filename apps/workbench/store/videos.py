@@ -75,6 +75,12 @@ def known_videos(session: Session, hashes: Sequence[str]) -> list[str]:
     return [hash for hash in hashes if hash in found]
 
 
+def known_links(session: Session, links: Sequence[str]) -> dict[str, str]:
+    """Hash by link, of links that videos came from."""
+    rows = session.execute(select(Video.link, Video.hash).where(Video.link.in_(links)).order_by(Video.id))
+    return {str(link): hash for link, hash in rows}
+
+
 def check_new(session: Session, dataset_id: int, items: Sequence[Mapping[str, Any]]) -> tuple[Dataset, list[str]]:
     """The dataset, and the names that `add_videos` gives. Raises what it raises about them, without a look at files."""
     dataset = get_dataset(session, dataset_id)

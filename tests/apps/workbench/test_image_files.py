@@ -110,7 +110,7 @@ class Site:
             def do_GET(self) -> None:
                 site.asked += 1
                 picture = self.path.endswith(".png")
-                content = encoded(len(self.path)) if picture else (files or {}).get(self.path, b"<p>no picture")
+                content = encoded(len(self.path)) if picture else self.other()
                 away = {"/away": "http://169.254.169.254/a.png", "/badly": "https://[::1/x"}.get(self.path)
                 self.send_response(200 if away is None else 302)
                 if away is not None:
@@ -122,6 +122,9 @@ class Site:
                     if site.over.wait(0.05):
                         return
                 self.wfile.write(content)
+
+            def other(self) -> bytes:
+                return (files or {}).get(self.path.split("?")[0], b"<p>no picture")
 
             def log_message(self, *_: object) -> None: ...
 
@@ -230,7 +233,8 @@ def test_videos_by_link(tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPa
         taken = served.call("videos.bulk.add", {"datasetId": dataset.id, "videos": [{"title": "1.mp4", "link": good}]})
         assert taken.status_code == 400 and site.asked == asked, "the name is taken: nothing is fetched"
         monkeypatch.setattr(links, "MAX_VIDEO_BYTES", 100)
-        large = served.call("videos.bulk.add", {"datasetId": dataset.id, "videos": [{"title": "x.mp4", "link": good}]})
+        video = {"title": "x.mp4", "link": f"{good}?again"}
+        large = served.call("videos.bulk.add", {"datasetId": dataset.id, "videos": [video]})
         assert large.status_code == 413 and "larger than 100 bytes" in large.text
         assert len(api.video.get_list(dataset.id)) == 2
         [copied] = api.video.upload_ids(api.dataset.create(project.id, "twin").id, ["3.mp4"], [first.id])
