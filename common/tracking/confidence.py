@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from common.geometry.codec import decode, encode
 from common.geometry.types import Geometry
-from common.tracking.contract import Prediction, Prompt
+from common.tracking.contract import Exemplar, Prediction, Prompt
 from common.tracking.snapshot import pack, unpack
 from common.tracking.tiles import NOTHING, TILE, Levels, Look, TileFrame, alike, frame_of, look_of
 from common.video.contract import Image
@@ -33,6 +33,7 @@ _GRID = 6
 _MOST = 180
 """Points per side of the grid in an object; points of all objects together, which many objects share."""
 _CELLS = 8
+_EXEMPLARS = 3
 _PATCH = 9
 
 
@@ -60,15 +61,16 @@ class _State:
     """What is kept of one object between frames, a fixed amount.
 
     geometry, frame, tile: where the object was last and its picture then, uint8 (TILE, TILE, 3); None while lost.
-    key_look, look: of the key figure; of the recent trusted frames. cells: how far each part of the object moved as the geometry did, 0..1,
-    float64 (_CELLS, _CELLS). slide: x, y and growth in object sizes that the geometry has slid off. usual: share of the
-    points that usually can be followed, negative before the first.
+    key_looks: of the key figure and of up to `_EXEMPLARS` exemplars, float32 (k, ...); look: of the recent trusted frames.
+    cells: how far each part of the object moved as the geometry did, 0..1, float64 (_CELLS, _CELLS). slide: x, y and growth
+    in object sizes that the geometry has slid off. usual: share of the points that usually can be followed, negative
+    before the first.
     """
 
     geometry: Geometry | None
     frame: TileFrame | None
     tile: NDArray[np.uint8] | None
-    key_look: Look
+    key_looks: NDArray[np.float32]
     look: Look
     cells: Float64
     slide: Float64
@@ -88,8 +90,11 @@ class ConfidenceMeter:
         self._grid = _GRID
         self._states: dict[str, _State] = {}
 
-    def start(self, image: Image, prompts: Sequence[Prompt]) -> None:
-        """The picture that the objects were drawn on (uint8 RGB) and what was drawn. Forgets everything before."""
+    def start(self, image: Image, prompts: Sequence[Prompt], exemplars: Sequence[Exemplar] = ()) -> None:
+        """The picture that the objects were drawn on (uint8 RGB) and what was drawn. Forgets everything before.
+
+        exemplars: the same objects labelled elsewhere; one that looks as on any of the first few looks right.
+        """
         self._shape = image.shape
         self._states = {}
         levels = Levels(image)
@@ -98,7 +103,15 @@ class ConfidenceMeter:
             tile = None if frame is None else levels.tile(frame)
             look = NOTHING if frame is None or tile is None else look_of(tile, frame, image.shape)
             cells = np.ones((_CELLS, _CELLS))
-            self._states[prompt.key] = _State(prompt.geometry, frame, tile, look, look, cells, np.zeros(3))
+            self._states[prompt.key] = _State(prompt.geometry, frame, tile, look[None], look, cells, np.zeros(3))
+        for exemplar in exemplars[:_EXEMPLARS]:
+            levels = Levels(exemplar.image)
+            for prompt in exemplar.prompts:
+                state, frame = self._states.get(prompt.key), frame_of(prompt.geometry, _GRID)
+                tile = None if frame is None else levels.tile(frame)
+                if state is not None and frame is not None and tile is not None:
+                    look = look_of(tile, frame, exemplar.image.shape)
+                    state.key_looks = np.concatenate((state.key_looks, look[None]))
 
     def update(self, image: Image, predictions: Sequence[Prediction]) -> list[Prediction]:
         """The next picture and where the tracker says the objects are: the same predictions with `score` set, 0..1.
@@ -191,7 +204,7 @@ class ConfidenceMeter:
         if step is not None:
             steady, inside = self._move(state, frame, step)
         look = look_of(tile, frame, self._shape)
-        as_drawn = alike(look, state.key_look)
+        as_drawn = max(alike(look, key) for key in state.key_looks)
         looks = as_drawn if as_drawn >= 0.9 else max(as_drawn, 0.9 * alike(look, state.look))
         # It looks as it was drawn, so it cannot have slid far: what was added up meanwhile (behind a wall) is forgotten.
         state.slide = state.slide * (1 - 0.2 * float(np.clip((as_drawn - 0.7) / 0.2, 0, 1)))

@@ -53,7 +53,7 @@ class LiveTrack:
         """
         run = tracker.start(image, prompts, exemplars)
         meter = ConfidenceMeter()
-        meter.start(image, prompts)
+        meter.start(image, prompts, exemplars)
         # An object that left may come back as long as its tracker looks for it, so its presence never ends by itself.
         settings = replace(PresenceSettings.for_fps(fps), leave_after=sys.maxsize)
         presence = {prompt.key: Presence(image.shape[1], image.shape[0], settings) for prompt in prompts}

@@ -10,7 +10,7 @@ import pytest
 
 from common.geometry.types import Box, Geometry, Mask, OrientedBox, Points
 from common.tracking.confidence import ConfidenceMeter
-from common.tracking.contract import Prediction, Prompt
+from common.tracking.contract import Exemplar, Prediction, Prompt
 from common.video.contract import Image
 
 HEIGHT, WIDTH = 240, 320
@@ -190,6 +190,24 @@ def test_found_again_after_being_lost() -> None:
         scores += [p.score for p in meter.update(picture(n), [Prediction("it", geometry, 1.0, True)])]
     assert scores[9:14] == [0.0] * 5
     assert min(scores[16:]) > 0.7
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_an_object_drawn_half_hidden_is_known_by_its_other_key_figure(saved: bool) -> None:
+    def behind(n: int) -> Image:
+        image, edge = picture(n), int(centre(0)[0] - 4 + 5 * n)
+        image[60:180, edge : edge + 60] = texture(9, 120, 60, 11)[:, : WIDTH - edge]
+        return image
+
+    def scores(*exemplars: Exemplar) -> list[float]:
+        meter = ConfidenceMeter()
+        meter.start(behind(0), [Prompt("it", box(*centre(0)))], exemplars)
+        meter = ConfidenceMeter.load(meter.save()) if saved else meter
+        return [meter.update(behind(n), [Prediction("it", box(*centre(n)), 1.0, True)])[0].score for n in range(1, 30)]
+
+    seen_whole = Exemplar(picture(40), [Prompt("it", box(*centre(40))), Prompt("another", box(20, 20))])
+    assert max(scores()[20:]) < 0.5
+    assert min(scores(seen_whole)[20:]) > 0.6
 
 
 def objects(n: int) -> list[Prediction]:
