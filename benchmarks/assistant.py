@@ -87,7 +87,8 @@ def class_scene(
     seed: int, frames: int = 90, width: int = 400, height: int = 300, muted: bool = False
 ) -> tuple[Scene, dict[str, int]]:
     """Two classes of alike things (outline and pattern), some there from the beginning, some entering, among clutter; the
-    camera pans. muted: everything has dull colours. Gives the class of each object as well."""
+    camera pans. muted: everything has dull colours. Longer ones have more things, so that about as many are there at any
+    time. Gives the class of each object as well."""
     rng = np.random.default_rng((seed, 77))
     side = min(width, height)
     first_hue, strong = rng.uniform(), (0.25, 0.55) if muted else (0.75, 0.9)
@@ -111,16 +112,22 @@ def class_scene(
         )  # fmt: skip
 
     things, labels = [], {}
-    for number in range(6):
+
+    def junk(number: int, enters: float) -> SceneObject:
         blob = outlines.blob(rng, *(side * rng.uniform(0.06, 0.2, 2)))
         paint = patterned(hue(rng.uniform(), strong[0], rng.uniform(0.4, 0.9)))
-        things.append(SceneObject(f"junk-{number}", blob, motion(-1), paint, tracked=False))
-    for number in range(7):
+        return SceneObject(f"junk-{number}", blob, motion(enters), paint, tracked=False)
+
+    things += [junk(number, -1) for number in range(6)]
+    entering = round(frames * 3 / 90)
+    for number in range(4 + entering):
         outline, skin = makes[number % 2]
         key = f"object-{number}"
         labels[key] = number % 2
-        enters = -1 if number < 4 else rng.uniform(5, frames * 0.6)
+        enters = -1 if number < 4 else rng.uniform(5, frames - 36)
         things.append(SceneObject(key, outline, motion(enters), skin, Ripple(2.0) if number % 3 == 0 else None))
+    later = [junk(6 + number, rng.uniform(5, frames - 36)) for number in range(round(frames * 4 / 90) - 4)]
+    things = [*things[:6], *later, *things[6:]]
     camera = Camera(pan=(0.05 * side, 0.03 * side), zoom=0.025, roll=0.015)
     backdrop = _coast if rng.uniform() < 0.5 else ground
     scene = Scene(
@@ -143,8 +150,8 @@ class Rendered:
         self.source = open_source(folder)
 
 
-def synthetic(seed: int, folder: Path) -> Clip:
-    scene, labels = class_scene(seed, muted=seed % 2 == 1)
+def synthetic(seed: int, folder: Path, frames: int = 90) -> Clip:
+    scene, labels = class_scene(seed, frames, muted=seed % 2 == 1)
     truth, keys = [], []
     for frame in range(scene.frames):
         seen = [o for o in scene.truth(frame).objects if o.box is not None]
@@ -213,7 +220,8 @@ def label_clip(clip: Clip, plan: Plan, support: SupportSet) -> list[tuple[int, s
     """Frame, key and box of everything that was labelled."""
     with tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "job.sqlite", "job") as journal:
         label_video(clip.source, plan, support, journal)
-        video = LabelledVideo(Results(journal, plan.settings(), clip.source.info), support.frames(clip.source))
+        results = Results(journal, plan.settings(), clip.source.info)
+        video = LabelledVideo(results, support.frames(clip.source), info=clip.source.info)
         return [(frame, one.key, one.box.xyxy) for frame, found in video.frames() for one in found]
 
 

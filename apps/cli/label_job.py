@@ -123,7 +123,7 @@ def label_one(
                 return Done(True)
         release()
         results = Results(journal, plan.settings(options), source.info)
-        labelled = LabelledVideo(results, drawn.given, drawn.partial)
+        labelled = LabelledVideo(results, drawn.given, drawn.partial, source.info)
         damage = source.info.damage or journal.damage
         view = _View(labelled, drawn, plan.masks)
         try:

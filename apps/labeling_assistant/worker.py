@@ -75,7 +75,7 @@ def label_one(
                 return None
             release()
             results = Results(journal, plan.settings(), source.info)
-            labelled = LabelledVideo(results, given, frozenset(given) - set(complete))
+            labelled = LabelledVideo(results, given, frozenset(given) - set(complete), source.info)
             shape = template(results.finds, journal.skeleton)
             seeds = _seeds(server, record, given, ledger, shape)
             view = _View(labelled, seeds)

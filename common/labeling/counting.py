@@ -104,11 +104,9 @@ def best(parts: Sequence[Hits]) -> Rates:
     near = good[(good == top) | (np.abs(good - top) <= max(2, 0.1 * wanted))]
     below = np.append(scores[1:], 0.0)
     high, low = float(scores[near].max()), float(below[near].min())
-    # between the score of the last hit and the next false alarm any threshold is as good; the usual one if it is there
-    low = max(low, 0.6 * high)
-    threshold = (
-        _USUAL if low < _USUAL <= high else (low + high) / 2
-    )  # at `low` itself the next false alarm is taken too
+    # between the score of the last hit and the next false alarm any threshold is as good (at `low` itself the false alarm is
+    # taken, too): the usual one if it is there, for what was learned from scores less on pictures that are further away
+    threshold = _USUAL if low < _USUAL <= high else (max(low, 0.6 * high) + high) / 2
     return at(parts, float(np.clip(threshold, _LOWEST, _HIGHEST)))
 
 

@@ -84,6 +84,7 @@ class Mender:
         self._alone = 0
         self._gone = False
         self._first: Float = np.zeros(4)
+        self._leaving = False
 
     @property
     def active(self) -> bool:
@@ -94,6 +95,9 @@ class Mender:
         """The labeling knows the object by another name from here on; nothing depends on corrections any more."""
         self._own = own
         self._end()
+
+    def _at_edge(self, box: Float) -> bool:
+        return bool((box[:2] < _EDGE).any() or (box[2:] > self._edge[2:] - _EDGE).any())
 
     def correct(self, frame: int, image: Image, box: Float | None) -> None:
         """What a person says is there. None: nothing."""
@@ -117,7 +121,9 @@ class Mender:
         if self._run is None:
             return own
         self._alone = self._alone + 1 if own is None and self._own is not None else 0
-        if self._alone > self._most:
+        left = self._alone > 0 and self._leaving  # over the edge, where trackers cling
+        self._leaving = own is not None and self._at_edge(own)
+        if left or self._alone > self._most:
             self._end()
             return None
         assert image is not None
@@ -172,6 +178,7 @@ class Mender:
 
     def _end(self) -> None:
         self._run, self._offset, self._agreed, self._alone, self._gone = None, None, 0, 0, False
+        self._leaving = False
 
     def _inside(self, box: Float) -> Float:
         return np.clip(box, 0, self._edge)

@@ -6,20 +6,21 @@ import hashlib
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from common.geometry.measures import bounds, box_iou
 from common.geometry.shapes import to_geometry
 from common.geometry.types import Box, Geometry
+from common.labeling.ends import continued
 from common.labeling.plan import Plan, labelled_boxes
 from common.labeling.support import Labelled, SupportSet
 from common.prediction.journal import Journal
 from common.prediction.looks import make_looks
 from common.prediction.results import Results, Seen
 from common.prediction.video import predict_video
-from common.video.contract import FrameSource
+from common.video.contract import FrameSource, VideoInfo
 from common.weights.options import DEFAULT, EngineOptions
 
 _LIKELY = 0.5
@@ -86,13 +87,21 @@ class LabelledVideo:
     """What became of a video: the predictions where nobody labelled, people's figures where they did, one identity for both.
 
     given: what people labelled, by frame; all that is there, except on the frames in `partial`, where predictions stay
-    that are nothing of theirs. Memory: with repair the boxes of the whole video (60 bytes each), as `Results`.
+    that are nothing of theirs. info: of the video; with it, and with repair, objects are followed to where they come in and go out
+    (`continued`). Memory: with repair the boxes of the whole video (60 bytes each), as `Results`.
     """
 
     def __init__(
-        self, results: Results, given: Mapping[int, tuple[Labelled, ...]], partial: Collection[int] = ()
+        self,
+        results: Results,
+        given: Mapping[int, tuple[Labelled, ...]],
+        partial: Collection[int] = (),
+        info: VideoInfo | None = None,
     ) -> None:
         self._results, self._given, self._partial = results, given, frozenset(partial)
+        if info is not None and results.repaired is not None:
+            whole = continued(results.repaired.tracks, info, given)
+            results.repaired = replace(results.repaired, tracks=whole)
         self._anchors = self._meet()
         self._doubtful = self._unlikely()
 

@@ -26,14 +26,12 @@ _SIDE = 64
 """Pixels of the finer look's side."""
 _MARGIN = 0.25
 """Share of the box's size that it shows around it, on each side."""
-_OFF = 0.09
-"""How far boxes are off that it learns from, standard deviation, as a share of their size."""
+_OFF = (0.09, 0.05)
+"""How far boxes are off that the first and the second look learn from, standard deviation, as a share of their size."""
 _MOST, _EACH = 480, 48
 """Looks that are learned from, of a class and of an object."""
 _LEAST = 4
 """Looks of an object that is learned from; of so many objects that this is too much only some are."""
-_STEPS = (1.0, 0.7)
-"""Share of what the first and second look say by which a box is moved."""
 _LONGEST = 0.25
 """A box is moved by at most this share of its size at once."""
 _RIDGE = 0.05
@@ -45,7 +43,7 @@ _SEED = 3
 
 @dataclass(frozen=True, eq=False)
 class Refiner:
-    """One class. mean: (d,). weights: (d, 4), from what is seen to shift in x, y and logarithm of the size's ratio in x, y."""
+    """One look at the boxes of one class. mean: (d,). weights: (d, 4), from what is seen to shift in x, y and logarithm of the size's ratio in x, y."""
 
     label: int
     mean: Float
@@ -60,7 +58,8 @@ def refined(
     settings: ExemplarSettings,
     table: Float,
 ) -> Float:
-    """Boxes (n, 4) as the refiners of their classes put them. Those that the picture's edge cuts stay as they are."""
+    """Boxes (n, 4) as the refiners of their classes put them, one after the other. Those that the picture's edge cuts stay
+    as they are."""
     if not len(boxes) or not refiners:
         return boxes
     rows, columns = image.shape[:2]
@@ -68,17 +67,23 @@ def refined(
     out = boxes.copy()
     for one in refiners:
         mine = np.flatnonzero(whole & (labels == one.label))
-        for share in _STEPS if len(mine) else ():
+        if len(mine):
             seen = _looks(image, out[mine], settings, table)
-            by = share * ((seen - one.mean) @ one.weights)
-            out[mine] = _moved(out[mine], by.astype(np.float32))
+            out[mine] = _moved(out[mine], ((seen - one.mean) @ one.weights).astype(np.float32))
     return np.clip(out, 0, np.array([columns, rows, columns, rows], np.float32))
 
 
 def fit(
     pictures: Sequence[ExemplarPicture], classes: int, settings: ExemplarSettings, table: Float
 ) -> tuple[Refiner, ...]:
-    """Refiners of the classes that one helps. table: the colour model."""
+    """Refiners of the classes that one helps, coarse ones before finer ones. table: the colour model."""
+    return tuple(one for off in _OFF for one in _of_offsets(off, pictures, classes, settings, table))
+
+
+def _of_offsets(
+    off: float, pictures: Sequence[ExemplarPicture], classes: int, settings: ExemplarSettings, table: Float
+) -> list[Refiner]:
+    """One look: learned from boxes that are off so much."""
     rng = np.random.default_rng(_SEED)
     count = np.zeros(classes, np.int64)
     for picture in pictures:
@@ -100,8 +105,8 @@ def fit(
             if (met[label] - 1) % apart[label]:
                 continue
             times = int(np.clip(_MOST // max(int(count[label]), 1), _LEAST, _EACH))
-            off = _moved(np.repeat(box[None], times, 0), rng.normal(0, _OFF, (times, 4)).astype(np.float32))
-            seen, wanted = _looks(image, off, settings, table), _target(off, box)
+            shaken = _moved(np.repeat(box[None], times, 0), rng.normal(0, off, (times, 4)).astype(np.float32))
+            seen, wanted = _looks(image, shaken, settings, table), _target(shaken, box)
             looks[label].append(seen)
             targets[label].append(wanted)
             owners[label] += [number] * times
@@ -111,7 +116,7 @@ def fit(
             one = _fitted(label, np.concatenate(looks[label]), np.concatenate(targets[label]), np.array(owners[label]))
             if one is not None:
                 made.append(one)
-    return tuple(made)
+    return made
 
 
 def _fitted(label: int, looks: Float, targets: Float, owners: NDArray[np.int64]) -> Refiner | None:

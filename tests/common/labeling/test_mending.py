@@ -115,3 +115,17 @@ def test_what_a_person_says_is_gone_stays_gone():
     assert made.push(7, None) is not None
     made.correct(8, VIDEO.read(8), None)
     assert [made.push(f, None) is None for f in (9, 10, 11, 12, 13)] == [True, True, True, True, False]
+
+
+def test_an_object_that_left_over_the_edge_is_followed_no_further():
+    """Trackers cling to the edge; an end within the picture may be a mistake of the labeling, and is followed on."""
+    for left, followed in ((0.0, 0), (30.0, 3)):
+        start = np.array([left, 40.0, left + 30, 70.0])
+        figures = {f: start if f < 4 else None for f in range(FRAMES)}
+        there = life([left + 6] * FRAMES)
+        mender = Mender(Oracle(there), figures.get, (VIDEO.info.width, VIDEO.info.height))
+        mender.push(0, None)
+        mender.correct(1, VIDEO.read(1), there.boxes[1])
+        seen = [mender.push(f, VIDEO.read(f) if mender.active else None) for f in range(2, 7)]
+        assert all(figure is not None for figure in seen[:2])
+        assert sum(figure is not None for figure in seen[2:]) == followed
