@@ -72,7 +72,7 @@ check: $(STAMP)
 bench: $(STAMP)
 	@for b in $(BENCHMARKS); do echo "== $$b"; $(BIN)/python benchmarks/$$b.py || exit 1; done
 
-train: $(STAMP)  ## make train [OF=boxes|points] [STEPS=n] [SEED=n]: the suite's own weights, from nothing; stopped, it goes on where it was
+train: $(STAMP)  ## make train [OF=boxes|points|masks] [STEPS=n] [SEED=n]: the suite's own weights, from nothing; stopped, it goes on where it was
 	@$(BIN)/python -m training.$(or $(OF),boxes) --install $(if $(STEPS),--steps $(STEPS)) $(if $(SEED),--seed $(SEED))
 
 clean:

@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common.evaluation.masks import score
 from common.geometry.types import Mask
 from common.trackers import registry
+from common.trackers.masks import tiny
 from common.tracking.contract import Prompt, Tracker
 from common.video.contract import Image
 from common.weights.options import EngineOptions
@@ -81,9 +82,10 @@ def _rgb(bgr: NDArray[np.uint8]) -> Image:
 
 
 def named(text: str) -> Begin:
-    """A tracker of the suite, NAME or NAME=WEIGHTS."""
+    """A tracker of the suite or the experiment tiny_mask, NAME or NAME=WEIGHTS."""
     name, _, weights = text.partition("=")
-    return begin(registry.make(name, EngineOptions(weights=weights or None, device="cpu")))
+    options = EngineOptions(weights=weights or None, device="cpu")
+    return begin(tiny.make(name, options) if name == tiny.CARD.name else registry.make(name, options))
 
 
 def begin(tracker: Tracker) -> Begin:

@@ -1,4 +1,4 @@
-"""Trains the network of the mask tracker `tiny_mask` and writes its weights and model card.
+"""Trains the network of the mask tracker `tiny_mask`, an experiment, and writes its weights and model card.
 
     python -m training.masks [--steps N] [--seed N] [--device auto|cpu|cuda] [--out DIR] [--install]
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -56,7 +57,7 @@ class Losses(NamedTuple):
 
 def main() -> None:
     """See the module."""
-    train(loop.arguments(__doc__, "masks", steps=1500, batch=6))
+    train(loop.arguments(__doc__, "masks", steps=1700, batch=6))
 
 
 def train(args: argparse.Namespace) -> None:
@@ -78,7 +79,9 @@ def train(args: argparse.Namespace) -> None:
         loop.descend(network, optimizer, losses.total)
         return losses
 
-    loop.train(args, CARD, network, ECHO, learn, means, lambda: check(network, args.seed, device, args.batch))
+    lent = f"\n\nThe features that are compared are those of boxes.safetensors, sha256 `{cards.digest(FEATURES)}`."
+    card = replace(CARD, scores=CARD.scores + lent)
+    loop.train(args, card, network, ECHO, learn, means, lambda: check(network, args.seed, device, args.batch))
 
 
 def lend(network: MaskJudge) -> None:

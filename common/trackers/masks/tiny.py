@@ -1,6 +1,8 @@
-"""The flow tracker with a small network of our own as judge of its clues; its weights are part of the suite: no download.
+"""An experiment: the flow tracker with a small network of our own as judge of its clues.
 
-Imports no torch. See tiny_run.py for how the network is asked, and `training` for how the weights were made.
+Not among the trackers that are offered: it is no better than `flow`, and takes twice the time (docs/benchmarks.md says what
+limits it). Its weights are made by `make train OF=masks`; `benchmarks/masks.py --trackers flow tiny_mask` measures it. Imports no
+torch. See tiny_run.py for how the network is asked.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ WEIGHTS = Path(__file__).resolve().parents[2] / "weights" / "own" / "masks.safet
 
 CARD = TrackerCard(
     name="tiny_mask",
-    title="Optical flow and tiny network (masks, come with the suite)",
+    title="Optical flow and tiny network (experiment)",
     geometries=frozenset({"mask"}),
     licence="Apache-2.0",
     memory_bound="one picture, and per object its mask, four sums of fixed size and keys of one small picture",

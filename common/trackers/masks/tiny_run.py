@@ -62,7 +62,8 @@ class TinyJudge:
         told = self._send(planes(clues, odds, size)[None])
         answer = self._network(now, features, told, first, self._known(last, share, size))
         cells = np.clip(answer[0].float().cpu().numpy(), -_STEEPEST, _STEEPEST)
-        return np.asarray(cv2.resize(cells, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+        found = np.asarray(cv2.resize(cells, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+        return held_back(found, odds, clues.prior)
 
     def _known(self, picture: Tensor, share: Float, size: tuple[int, int]) -> Known:
         """What to remember of a picture that shows the object where share (h, w) says."""
@@ -74,6 +75,16 @@ class TinyJudge:
 
     def _send(self, values: Float) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(self._device)
+
+
+def held_back(found: Float, odds: Float, prior: Float) -> Float:
+    """The network's log odds, but the tracker's own where they are lower and the last mask has not moved to.
+
+    A network that learned from single steps adds a little of every like thing that the object touches; step by step that
+    becomes the whole thing.
+    """
+    risen = np.maximum(found - odds, 0) * np.clip(1 - 2 * prior, 0, 1)
+    return np.asarray(found - risen, np.float32)
 
 
 def seen_size(width: int, height: int) -> tuple[int, int]:
