@@ -16,14 +16,20 @@ from common.detection.contract import DetectorCard
 from common.detection.selection import Selection
 from common.errors import VideoUnreadable
 from common.geometry.supervisely import geometry_type, to_json
+from common.serving.detection_images import NEW_DATASET
 from common.serving.detection_output import annotation, class_names, label, prediction, value_of, video_annotation
-from common.serving.detection_requests import Frames, VideoFrames
+from common.serving.detection_pictures import caller_of_form, target_of
+from common.serving.detection_requests import Frames, SentVideo, VideoFrames
 from common.serving.detection_service import DetectionService, InferenceJob, asked_for, results_for
 from common.serving.detection_upload import VideoUpload
 from common.serving.detection_video import Looks, Seen, detect_video
 from common.serving.envelope import Envelope
 from common.serving.jobs import Job
 from common.serving.replies import Rejected
+from common.supervisely_io.copies import dataset_named, new_project
+from common.supervisely_io.new_videos import stored_video
+from common.supervisely_io.records import VideoRecord
+from common.supervisely_io.server import Server
 from common.supervisely_io.videos import video
 from common.video.contract import FrameSource
 from common.video.reader import open_source
@@ -79,14 +85,20 @@ def of_server(service: DetectionService, envelope: Envelope, wait: bool) -> Infe
     return _submitted(service, work, asked.video_id, wait)
 
 
-def of_file(service: DetectionService, asked: Frames, file: BinaryIO, name: str) -> InferenceJob:
-    """Frames of a video that came with the request; it is gone once the job ended."""
-    if asked.mode is not None:
-        raise Rejected("A video that is sent is only looked at. Upload it to the server, then ask for it by id.")
+def of_file(service: DetectionService, asked: SentVideo, file: BinaryIO, name: str) -> InferenceJob:
+    """Frames of a video that came with the request. The file is gone once the job ended, unless it is to be stored: then it
+    is a video of the server, and what has an identity is written onto it."""
     check(service, asked)
+    server = target_of(service, asked, caller_of_form(service, asked), "video")
+    if asked.mode in ("replace", "iou_merge"):
+        raise Rejected("A video that is stored now has no labels yet: ask for `upload_mode` append or create.")
+    if server is not None and asked.tracker is None:
+        raise Rejected("Figures of a video belong to objects: name a `tracker`, which tells them apart.")
     folder = service.settings.data / "uploads"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with tempfile.NamedTemporaryFile(dir=folder, suffix=Path(name).suffix[:8], delete=False) as kept:
+    ending = Path(name).suffix[:8]
+    suffix = ending if ending[1:].isalnum() else ""
+    with tempfile.NamedTemporaryFile(dir=folder, suffix=suffix, delete=False) as kept:
         path = Path(kept.name)
         while piece := file.read(1 << 20):
             kept.write(piece)
@@ -95,8 +107,17 @@ def of_file(service: DetectionService, asked: Frames, file: BinaryIO, name: str)
         try:
             if job.stop.is_set():
                 return None
-            with closing(open_source(path)) as source:
-                return _through(service, job, source, asked, {"name": name}, wait=False)
+            with contextlib.ExitStack() as stack:
+                source = stack.enter_context(closing(open_source(path)))  # what is no video is not stored
+                about: dict[str, Any] = {"name": name}
+                upload = None
+                if server is not None:
+                    view = server.to(stop=job.stop)
+                    record = _stored(view, asked, path, name, job)
+                    about |= {"video_id": record.id, "dataset_id": record.dataset_id, "project_id": record.project_id}
+                    made = VideoUpload(view, record, service.model.card, job.uuid, asked.suffix, job.stop)
+                    upload = stack.enter_context(made)
+                return _through(service, job, source, asked, about, wait=False, upload=upload)
         finally:
             path.unlink(missing_ok=True)
 
@@ -105,6 +126,16 @@ def of_file(service: DetectionService, asked: Frames, file: BinaryIO, name: str)
     except Rejected:
         path.unlink(missing_ok=True)
         raise
+
+
+def _stored(server: Server, asked: SentVideo, path: Path, name: str, job: Job) -> VideoRecord:
+    """The file as a video of the project that was asked for, or of a new one."""
+    project = asked.output_project_id
+    if project is None:
+        assert asked.workspace_id is not None
+        mark = f"Made by the detector app, request {job.uuid}."
+        project = new_project(server, asked.workspace_id, "Predictions", "videos", mark)
+    return stored_video(server, dataset_named(server, project, NEW_DATASET, None), path, name)
 
 
 def _submitted(service: DetectionService, work: Callable[[Job], Any], video_id: int | None, wait: bool) -> InferenceJob:
@@ -184,7 +215,8 @@ def _through(
             given.append(made)
         job.advance(job.done + 1)
     if isinstance(job, InferenceJob):
-        job.final = {"video_ann": None if result is None else result.to_json()}
+        places: dict[str, Any] = {key: about[key] for key in ("video_id", "project_id") if key in about}
+        job.final = {"video_ann": None if result is None else result.to_json(), **places}
     return given if wait else None
 
 

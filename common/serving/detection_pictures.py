@@ -17,6 +17,7 @@ from common.serving.detection_requests import (
     ImageAddress,
     Images,
     ProjectImages,
+    Sent,
     SentImages,
     Stored,
 )
@@ -72,7 +73,9 @@ def sent(
             title = f"image_{number}"
             yield image, {"name": title, "image_name": title}, _new(asked, name or f"{title}.png", content, image)
 
-    return _submitted(service, asked, pictures, total, wait, _target(service, asked, _of_form(service, asked)))
+    return _submitted(
+        service, asked, pictures, total, wait, target_of(service, asked, caller_of_form(service, asked), "picture")
+    )
 
 
 def at_address(service: DetectionService, envelope: Envelope) -> InferenceJob:
@@ -86,14 +89,16 @@ def at_address(service: DetectionService, envelope: Envelope) -> InferenceJob:
         name = PurePosixPath(unquote(urlsplit(asked.url).path)).name or "image"
         yield image, {"url": asked.url}, _new(asked, name, content, image)
 
-    return _submitted(service, asked, pictures, 1, True, _target(service, asked, lambda: caller))
+    return _submitted(service, asked, pictures, 1, True, target_of(service, asked, lambda: caller, "picture"))
 
 
 def _new(asked: SentImages, name: str, content: bytes, image: Any) -> NewPicture | None:
     return None if asked.mode is None else NewPicture(name, content, image.shape[1], image.shape[0])
 
 
-def _of_form(service: DetectionService, asked: SentImages) -> Callable[[], Caller]:
+def caller_of_form(service: DetectionService, asked: Sent) -> Callable[[], Caller]:
+    """Who sent a form, once asked for. Raises `Rejected` (401)."""
+
     def caller() -> Caller:
         # Any web page can make a browser send a form: the app's own token is not lent to those who bring none.
         token = None if asked.api_token is None else asked.api_token.get_secret_value()
@@ -104,13 +109,13 @@ def _of_form(service: DetectionService, asked: SentImages) -> Callable[[], Calle
     return caller
 
 
-def _target(service: DetectionService, asked: SentImages, caller: Callable[[], Caller]) -> Server | None:
+def target_of(service: DetectionService, asked: Sent, caller: Callable[[], Caller], what: str) -> Server | None:
     """The server that what was sent is stored on, if it is to be. Raises `Rejected`."""
     if asked.mode is None:
         return None
     if asked.output_project_id is None and (asked.mode != "create" or asked.workspace_id is None):
         raise Rejected(
-            "Nothing on the server belongs to this picture yet: name a project for it (`output_project_id`), or ask for a "
+            f"Nothing on the server belongs to this {what} yet: name a project for it (`output_project_id`), or ask for a "
             "new one (`upload_mode` create, with a `workspace_id`)."
         )
     return service.server(caller())

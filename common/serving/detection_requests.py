@@ -150,13 +150,17 @@ class ProjectImages(Stored):
     dataset_ids: list[Ident] | None = Field(default=None, validation_alias=_names("dataset_ids", "datasetIds"))
 
 
-class SentImages(Stored):
-    """Pictures that the server does not have. workspace_id: where the new project of mode "create" goes. server_address,
+class Sent(Stored):
+    """What the server does not have. workspace_id: where the new project of mode "create" goes. server_address,
     api_token: of a form, which has no envelope."""
 
     workspace_id: Ident | None = Field(default=None, validation_alias=_names("workspace_id", "workspaceId"))
     server_address: str | None = None
     api_token: SecretStr | None = None
+
+
+class SentImages(Sent):
+    """Pictures."""
 
 
 class ImageAddress(SentImages):
@@ -257,6 +261,10 @@ class Frames(Stored):
             )
         except (TypeError, ValueError, KeyError) as error:
             raise Rejected(f"The tracker settings cannot be used: {error}.") from error
+
+
+class SentVideo(Frames, Sent):
+    """Frames of a video that comes with the request."""
 
 
 class VideoFrames(Frames):

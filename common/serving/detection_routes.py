@@ -21,10 +21,10 @@ from common.serving import detection_frames, detection_pictures, detection_track
 from common.serving.access import same_secret
 from common.serving.detection_model import Setup
 from common.serving.detection_output import model_meta
-from common.serving.detection_requests import DEFAULTS, TRACKING_DEFAULTS, Asked, Frames, SentImages
+from common.serving.detection_requests import DEFAULTS, TRACKING_DEFAULTS, Asked, SentImages, SentVideo
 from common.serving.detection_service import DetectionService, InferenceJob
 from common.serving.envelope import Envelope
-from common.serving.intake import parse_json, read_envelope, read_form, read_parts
+from common.serving.intake import parse_json, read_envelope, read_parts
 from common.serving.jobs import Job, Stage
 from common.serving.replies import Rejected, failure, sentence
 from common.serving.waiting import outcome
@@ -315,11 +315,10 @@ async def video_id_async(call: Call, service: Serving) -> dict[str, Any]:
 
 @router.post("/inference_video_async")
 async def video_file_async(service: Serving, request: Request) -> dict[str, Any]:
-    async with read_form(request, service.settings.max_upload_bytes) as (settings, files):
-        asked = Frames.model_validate(parse_json(settings, "The part `settings`"))
-        return _started(
-            await run_in_threadpool(detection_frames.of_file, service, asked, files[0], "video.mp4"), service
-        )
+    async with read_parts(request, service.settings.max_upload_bytes) as (settings, files):
+        asked = SentVideo.model_validate(parse_json(settings, "The part `settings`"))
+        name = files[0].filename or "video.mp4"
+        return _started(await run_in_threadpool(detection_frames.of_file, service, asked, files[0].file, name), service)
 
 
 @router.post("/tracking_by_detection")

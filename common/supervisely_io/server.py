@@ -6,6 +6,7 @@ import json
 import random
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,6 +39,13 @@ class Reply:
 
     content: bytes
     headers: Mapping[str, str]
+
+
+class Streamed(ABC):
+    """A body that is read piece by piece, from its beginning for each attempt."""
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[bytes]: ...
 
 
 class Server:
@@ -133,13 +141,13 @@ class Server:
     def fetch(
         self,
         method: str,
-        payload: Json | bytes = None,
+        payload: Json | bytes | Streamed = None,
         *,
         repeat: bool = True,
         retry: Retry | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
-        """Like `call`, for replies that are not JSON (frames)."""
+        """Like `call`, for replies that are not JSON (frames), and for bodies that are large files."""
         body = self._body(payload, method)
         patience = retry or self.retry
         end = time.monotonic() + patience.total_s
@@ -172,7 +180,7 @@ class Server:
 
     @contextmanager
     def _open(
-        self, method: str, body: bytes, headers: Mapping[str, str] | None, left_s: float | None
+        self, method: str, body: bytes | Streamed, headers: Mapping[str, str] | None, left_s: float | None
     ) -> Iterator[httpx.Response]:
         """One attempt. Raises `_Failed` for what may pass and `ServerRefused` for what will not."""
         connect, read = self._timeouts.connect_s, self._timeouts.read_s
@@ -205,8 +213,8 @@ class Server:
             said += " Check the API token and what its user may do."
         raise ServerRefused(f"The server refused {method} ({status}): {said}", status, method)
 
-    def _body(self, payload: Json | bytes, method: str) -> bytes:
-        if isinstance(payload, bytes):
+    def _body(self, payload: Json | bytes | Streamed, method: str) -> bytes | Streamed:
+        if isinstance(payload, bytes | Streamed):
             return payload
         try:
             return json.dumps({} if payload is None else payload, separators=(",", ":"), allow_nan=False).encode()

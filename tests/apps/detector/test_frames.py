@@ -130,9 +130,49 @@ def test_tracks_are_written_onto_the_video(app: Client, served: Served, clip: Pa
     assert all(near(frame_of(f["geometry"]["points"]["exterior"][0][0]), f["meta"]["frame"], 2) for f in figures)
     for wrong in ({"tracker": None}, {"upload_mode": "replace"}, {"output_project_id": 3}):
         assert app.post("inference_video_id", {}, state | {"upload": True} | wrong).status_code == 400
-    form = app.files("inference_video_async", [clip.read_bytes()], '{"upload": true}')
-    assert form.status_code == 400 and "by id" in form.json()["message"]
     assert len(stage.figures()) == 9
+
+
+def test_a_video_that_is_sent_can_be_stored(app: Client, served: Served, clip: Path) -> None:
+    """Once, under its name, with what was found on it; never with a token that the sender did not bring."""
+    api = served.api
+    state: dict[str, Any] = {"upload_mode": "create", "workspace_id": 1, "tracker": "botsort", "num_frames": 5}
+    mine = {"api_token": api.token, "server_address": api.server_address}
+
+    def send(said: dict[str, Any], name: str = "walk.mp4") -> requests.Response:
+        parts = {"files": (name, clip.read_bytes())}
+        return requests.post(
+            f"{app.address}/inference_video_async", files=parts, data={"settings": json.dumps(said)}, timeout=60
+        )
+
+    def outcome(said: dict[str, Any], name: str = "walk.mp4") -> dict[str, Any]:
+        uuid = {"inference_request_uuid": send(said, name).json()["inference_request_uuid"]}
+        wait_until(lambda: app.post("get_inference_progress", {}, uuid).json()["finished"])
+        told: dict[str, Any] = app.post("get_inference_result", {}, uuid).json()
+        assert told, app.post("get_inference_status", {}, uuid).json()
+        return told
+
+    for wrong, status in (
+        (state, 401),
+        (state | mine | {"tracker": None}, 400),
+        (state | mine | {"upload_mode": "replace", "output_project_id": 3}, 400),
+        (state | mine | {"workspace_id": None}, 400),
+    ):
+        assert send(wrong).status_code == status, wrong
+    first = outcome(state | mine)
+    video = api.video.get_info_by_id(first["video_id"])
+    assert (video.name, video.project_id, video.frames_count) == ("walk.mp4", first["project_id"], FRAMES)
+    figures = api.video.figure.get_by_ids(video.dataset_id, _figures(api, video))
+    assert len({f.object_id for f in figures}) == 3 and {f.frame_index for f in figures} == set(range(5))
+    again = outcome({"output_project_id": first["project_id"], "tracker": "botsort", "num_frames": 1} | mine)
+    assert again["video_id"] == first["video_id"]
+    other = outcome({"output_project_id": first["project_id"], "tracker": "botsort", "num_frames": 1} | mine, "b.mp4")
+    assert api.video.get_info_by_id(other["video_id"]).name == "b.mp4"
+
+
+def _figures(api: sly.Api, video: Any) -> list[int]:
+    annotation = api.video.annotation.download(video.id)
+    return [figure["id"] for frame in annotation["frames"] for figure in frame["figures"]]
 
 
 def test_a_video_file_is_looked_at_and_gone(app: Client, served: Served, clip: Path) -> None:
