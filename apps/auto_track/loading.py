@@ -22,6 +22,9 @@ from common.supervisely_io.server import Server
 
 Warn = Callable[[str], None]
 
+_NEAR = 200
+"""Frames; listing more would cost calls for objects that look different there anyway."""
+
 
 @dataclass(frozen=True)
 class Seed:
@@ -88,6 +91,12 @@ class Loader:
             seed = Seed(figure.id, kind_of(figure), value, figure.meta)
             seeds[figure.object_id].setdefault(figure.frame, []).append(seed)
         return seeds
+
+
+def around(frames: tuple[int, int], total: int) -> tuple[int, int]:
+    """Where key figures are looked for when `frames` (first and last) are tracked: those near to them show what the objects
+    look like, which helps where one is half hidden on the frame that tracking starts from."""
+    return max(0, frames[0] - _NEAR), min(total - 1, frames[1] + _NEAR)
 
 
 def kind_of(figure: FigureRecord) -> str:

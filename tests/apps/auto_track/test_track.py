@@ -18,6 +18,16 @@ def begin(auto: Auto, lab: Lab, objects: list[int], frame: int = 0, frames: int 
     return track
 
 
+def test_a_tracker_sees_what_was_drawn_before_and_beyond(auto: Auto, lab: Lab) -> None:
+    """Tracked on from a correction: what the object looks like on its other key figures is known, too."""
+    ident = lab.object()
+    for frame in (2, 8, 20):
+        lab.box(ident, frame, 20 + 2 * frame)
+    lab.finished(begin(auto, lab, [ident], 8, 6))
+    assert auto.rail.starts == [(1, 2)]
+    assert sorted(lab.lefts(ident)) == [2, *range(8, 15), 20]
+
+
 def test_a_box_is_tracked_forward(auto: Auto, lab: Lab) -> None:
     ident = lab.object()
     figure = lab.box(ident, 3, 26)
