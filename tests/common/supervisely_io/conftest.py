@@ -90,3 +90,8 @@ def arm(served: Served) -> Iterator[Arm]:
 @pytest.fixture
 def record(server: Server, labelled: Labelled) -> VideoRecord:
     return video_by_id(server, labelled.video.id)
+
+
+@pytest.fixture
+def objects(served: Served, labelled: Labelled) -> list[int]:
+    return [labelled.add_object(served) for _ in range(3)]
