@@ -33,7 +33,7 @@ class TinyPointsSettings:
     being called seen. drift: least pixels that a point is looked for about its place.
     """
 
-    found: float = 0.5
+    found: float = 0.7
     near: float = 0.3
     drift: float = 4.0
 
