@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
-import pytest
 import torch
 from torch.nn import functional
 
@@ -14,11 +13,6 @@ from training import atlas, cards, lens, points, runs
 from training.point_samples import PointGenerator, PointSettings
 
 SMALL = PointsConfig(channels=16, stem=8, groups=4, head=8, shown=4)
-
-
-@pytest.fixture(scope="module")
-def sources():
-    return atlas.build(3, grounds=4, skins=6, outlines=10)
 
 
 def generator(sources, seed=5, **settings):

@@ -17,11 +17,6 @@ from training.scenes import TARGET, fresh
 SMALL = TinyConfig(channels=16, stem=16, key=8, value=4, correlation=8)
 
 
-@pytest.fixture(scope="module")
-def sources():
-    return atlas.build(3, grounds=4, skins=6, outlines=10)
-
-
 def generator(sources, seed=5, **settings):
     return Generator(sources, Settings(**settings), seed)
 
