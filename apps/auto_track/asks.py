@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from apps.auto_track import messages
-from apps.auto_track.loading import Loader, Seed, Warn, around, key_of
+from apps.auto_track.loading import Loader, Seed, Warn, key_of
 from apps.auto_track.newcomers import Lookout
 from apps.auto_track.timeline import Key, Timeline
 from apps.auto_track.tracking import Tracking
@@ -80,8 +80,7 @@ class Desk:
         gone = idents - records.keys()
         if gone:
             self._warn(messages.gone(gone))
-        near = around(span, record.frames)
-        drawn = self.loader.drawn(list(records), near)
+        drawn = self.loader.drawn(list(records), span)
         adopt: list[int] = []
         for ident in records:
             line = self._tracking.line(ident)
@@ -94,7 +93,7 @@ class Desk:
         for ident, found in records.items():
             line = self._tracking.line(ident) or Timeline(ident, record.frames, absent=self.loader.absent(found))
             old = self._tracking.seeds(ident)
-            keys, seeds = _keys(line, old, drawn.get(ident, {}), near)
+            keys, seeds = _keys(line, old, drawn.get(ident, {}), span)
             if ident in adopt:
                 found_there = predicted.get(ident, {}).get(update.frame, [])
                 if found_there:
@@ -111,10 +110,9 @@ class Desk:
         span = _span(update.frame, update.frames, update.direction, self._video.frames)
         lines = {i: line for i in self._tracking.object_ids if (line := self._tracking.line(i)) is not None}
         going = {i: line for i, line in lines.items() if line.covers(update.frame, _way(update.direction))}
-        near = around(span, self._video.frames)
-        drawn = self.loader.drawn(list(going), near)
+        drawn = self.loader.drawn(list(going), span)
         for ident, line in going.items():
-            keys, seeds = _keys(line, self._tracking.seeds(ident), drawn.get(ident, {}), near)
+            keys, seeds = _keys(line, self._tracking.seeds(ident), drawn.get(ident, {}), span)
             change = line.asked(update.frame, update.frames, update.direction, keys)
             self._tracking.change(ident, change, seeds)
         self._also_look(update.frame, span[1], update.direction)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -145,7 +146,10 @@ class InProcessEngine:
 
     def start(self, scene: Scene, start: Start) -> EngineRun:
         image = scene.frames.get(start.frame)
-        exemplars = [Exemplar(scene.frames.get(frame), _prompts(values)) for frame, values in start.elsewhere]
+        exemplars = []
+        for frame, values in start.elsewhere:
+            with suppress(FrameUnreadable):  # it helps, but tracking does without
+                exemplars.append(Exemplar(scene.frames.get(frame), _prompts(values)))
         try:
             live = LiveTrack.start(self._make(self._name), image, _prompts(start.values), exemplars, scene.video.fps)
         except (PromptInvalid, EngineUnavailable):

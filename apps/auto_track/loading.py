@@ -22,9 +22,6 @@ from common.supervisely_io.server import Server
 
 Warn = Callable[[str], None]
 
-_NEAR = 200
-"""Frames; listing more would cost calls for objects that look different there anyway."""
-
 
 @dataclass(frozen=True)
 class Seed:
@@ -53,6 +50,20 @@ class Loader:
         """The key figures of these objects on those frames (first and last, both within)."""
         listed = figures(self.server, self.video, object_ids, frames, geometry=False)
         wanted = [figure.id for figure in listed if figure.by_person]
+        found = figures_by_id(self.server, self.video.dataset_id, wanted) if wanted else {}
+        return self._seeds(figure for figure in found.values() if figure.by_person)
+
+    def near(self, object_ids: Sequence[int], frame: int, reach: int, most: int) -> Seeds:
+        """Key figures of these objects on other frames, at most `reach` away; of each the `most` nearest frames each way."""
+        listed = figures(self.server, self.video, object_ids, (max(0, frame - reach), frame + reach), geometry=False)
+        by_object: dict[int, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+        for figure in listed:
+            if figure.by_person and figure.frame != frame:
+                by_object[figure.object_id][figure.frame].append(figure.id)
+        wanted: list[int] = []
+        for frames in by_object.values():
+            before, after = sorted(f for f in frames if f < frame), sorted(f for f in frames if f > frame)
+            wanted += [ident for near in (*before[-most:], *after[:most]) for ident in frames[near]]
         found = figures_by_id(self.server, self.video.dataset_id, wanted) if wanted else {}
         return self._seeds(figure for figure in found.values() if figure.by_person)
 
@@ -91,12 +102,6 @@ class Loader:
             seed = Seed(figure.id, kind_of(figure), value, figure.meta)
             seeds[figure.object_id].setdefault(figure.frame, []).append(seed)
         return seeds
-
-
-def around(frames: tuple[int, int], total: int) -> tuple[int, int]:
-    """Where key figures are looked for when `frames` (first and last) are tracked: those near to them show what the objects
-    look like, which helps where one is half hidden on the frame that tracking starts from."""
-    return max(0, frames[0] - _NEAR), min(total - 1, frames[1] + _NEAR)
 
 
 def kind_of(figure: FigureRecord) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from apps.auto_track.journal import Saved
-from apps.auto_track.loading import Loader, around, key_of
+from apps.auto_track.loading import Loader, key_of
 from apps.auto_track.ranges import union
 from apps.auto_track.timeline import Timeline
 from apps.auto_track.tracking import Tracking
@@ -25,7 +25,7 @@ def restore(saved: Saved, tracking: Tracking, loader: Loader, video: VideoRecord
         wanted = union([tuple(r) for r in data["forward"]], [tuple(r) for r in data["backward"]])
         if not wanted:
             continue
-        span = around((wanted[0][0], wanted[-1][1]), video.frames)
+        span = (wanted[0][0], wanted[-1][1])
         seeds = loader.drawn([ident], span).get(ident, {})
         keys = {f: key_of(s) for f, s in seeds.items()}
         for frame in data["adopted"]:

@@ -17,6 +17,7 @@ from apps.auto_track.journal import Journal, SavedLeg
 from apps.auto_track.legs import Leg, figure_key, parsed_key
 from apps.auto_track.lines import Line, Lines, Options, Strand
 from apps.auto_track.loading import Loader, Seed
+from apps.auto_track.looks import looks
 from apps.auto_track.output import figures_of, fused, read_row, write_row
 from apps.auto_track.timeline import Change, Slot, Timeline, Tracklet
 from common.errors import EngineUnavailable, FrameUnreadable, PromptInvalid
@@ -24,7 +25,6 @@ from common.geometry.measures import bounds
 from common.geometry.shapes import Polygon, Value, to_geometry
 from common.geometry.types import Mask
 from common.supervisely_io.records import NewFigure
-from common.tracking.plan import MAX_EXEMPLARS
 
 log = logging.getLogger(__name__)
 
@@ -238,28 +238,19 @@ class Tracking:
 
     def _start(self, slot: Slot, kind: str, object_ids: Sequence[int], engine: Engine) -> Start:
         values = self.lines.values(object_ids, slot.start, kind)
-        elsewhere = sorted(
-            {
-                frame
-                for ident in object_ids
-                for frame in self.lines.by_object[ident].timeline.keys
-                if frame != slot.start
-            },
-            key=lambda frame: (abs(frame - slot.start), frame),
-        )[:MAX_EXEMPLARS]
         before: list[tuple[int, Mapping[str, Value]]] = []
         if getattr(engine, "extrapolates", False):
             ends = (slot.start - slot.step, slot.start - _BEFORE * slot.step)
             known = self.loader.predictions(object_ids, (max(0, min(ends)), max(ends)))
             frames = sorted({f for seeds in known.values() for f in seeds}, key=lambda f: abs(f - slot.start))
             before = [(f, self.lines.values(object_ids, f, kind, known)) for f in frames]
-        others = [(f, self.lines.values(object_ids, f, kind)) for f in elsewhere]
+        elsewhere = looks(self.lines, self.loader, slot, object_ids, kind)
         extra = {
             figure_key(ident, number): seed.meta
             for ident in object_ids
             for number, seed in enumerate(self.lines.by_object[ident].seeds.get(slot.start, ()))
         }
-        return Start(slot.start, slot.step, values, [(f, v) for f, v in others if v], before, extra)
+        return Start(slot.start, slot.step, values, elsewhere, before, extra)
 
     def _park(self) -> None:
         """Runs with nothing to do stay for a while, because "continue" goes on with their memory; a few at a time."""

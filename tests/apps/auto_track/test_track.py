@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from common.tracking.plan import MAX_EXEMPLARS
 from tests.apps.auto_track.conftest import FRAMES, Auto, Lab, bitmap_json, box_json, points_json, wait_until
 
 
@@ -19,13 +20,32 @@ def begin(auto: Auto, lab: Lab, objects: list[int], frame: int = 0, frames: int 
 
 
 def test_a_tracker_sees_what_was_drawn_before_and_beyond(auto: Auto, lab: Lab) -> None:
-    """Tracked on from a correction: what the object looks like on its other key figures is known, too."""
+    """Tracked on from a correction: what the object looks like on its other key figures is known, too, and nothing else
+    comes of them."""
     ident = lab.object()
     for frame in (2, 8, 20):
         lab.box(ident, frame, 20 + 2 * frame)
+    lab.box(ident, 20, 90, trackId="other", nnCreated=True, nnUpdated=True)
     lab.finished(begin(auto, lab, [ident], 8, 6))
     assert auto.rail.starts == [(1, 2)]
-    assert sorted(lab.lefts(ident)) == [2, *range(8, 15), 20]
+    assert {f: len(found) for f, found in lab.figures(ident).items()} == {2: 1, **dict.fromkeys(range(8, 15), 1), 20: 2}
+
+
+def test_other_numbers_of_figures_are_not_shown(auto: Auto, lab: Lab) -> None:
+    ident = lab.object()
+    for frame, left in ((2, 20), (2, 80), (8, 30), (20, 20)):
+        lab.box(ident, frame, left)
+    lab.finished(begin(auto, lab, [ident], 8, 6))
+    assert auto.rail.starts == [(1, 1)], "on frame 2 it is not known which is which"
+
+
+def test_far_more_key_figures_behind_do_not_hide_the_one_ahead(auto: Auto, lab: Lab) -> None:
+    ident = lab.object()
+    for frame in (*range(1, 8), 8, 27):
+        lab.box(ident, frame, 20 + 2 * frame)
+    lab.finished(begin(auto, lab, [ident], 8, 6))
+    assert auto.rail.starts == [(1, MAX_EXEMPLARS)]
+    assert auto.rail.exemplar_lefts[-1] == 20 + 2 * 27
 
 
 def test_a_box_is_tracked_forward(auto: Auto, lab: Lab) -> None:

@@ -60,6 +60,7 @@ class Rail:
         self.hidden: Callable[[int], bool] = lambda count: False
         self.shift = float(STEP)
         self.starts: list[tuple[int, int]] = []  # objects, exemplars
+        self.exemplar_lefts: list[float] = []
         self.pushes = 0
         self.delay_s = 0.0
 
@@ -113,6 +114,8 @@ class RailTracker:
 
     def start(self, image: Image, prompts: Sequence[Prompt], exemplars: Sequence[Exemplar] = ()) -> Run:
         self.rail.starts.append((len(prompts), len(exemplars)))
+        shown = [p.geometry for e in exemplars for p in e.prompts]
+        self.rail.exemplar_lefts += [float(g.xyxy[0]) for g in shown if isinstance(g, Box)]
         return RailRun(self.rail, [p.key for p in prompts], [p.geometry for p in prompts])
 
     def load(self, state: bytes) -> Run:
