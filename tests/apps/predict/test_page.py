@@ -48,7 +48,8 @@ def browser_at(url: str) -> Iterator[Any]:
 
 
 @pytest.mark.slow
-def test_from_project_to_labels(page, predict: Predicting, project: Project) -> None:  # type: ignore[no-untyped-def]
+def test_from_project_to_labels(project: Project, page, predict: Predicting) -> None:  # type: ignore[no-untyped-def]
+    # The project is there before the page is opened, which lists projects once.
     name = predict.served.api.project.get_info_by_id(project.id).name
     page.wait_for_function("document.querySelectorAll('#project option').length > 1")
     assert page.is_disabled("#run")
@@ -61,7 +62,7 @@ def test_from_project_to_labels(page, predict: Predicting, project: Project) -> 
     page.fill("#name", "From the page")
     page.click("#look")
     page.wait_for_function("document.getElementById('look-said').textContent.includes('frames')")
-    assert page.is_visible("#clip")
+    page.wait_for_selector("#clip")
     page.click("#run")
     page.wait_for_function("document.getElementById('state').textContent.startsWith('finished')")
     status = predict.get("status")
@@ -88,7 +89,8 @@ def test_a_project_of_images(page, predict: Predicting, monkeypatch: pytest.Monk
     assert not page.is_visible("#row-tracker")
     page.click("#look")
     page.wait_for_function("document.getElementById('look-said').textContent.includes('new labels')")
-    assert page.is_visible("#still") and not page.is_visible("#clip")
+    page.wait_for_selector("#still")  # seen once the picture is decoded
+    assert not page.is_visible("#clip")
     page.select_option("#where", "source")
     page.click("#run")
     page.wait_for_function("document.getElementById('state').textContent.startsWith('finished: 2 of 2 images')")
