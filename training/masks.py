@@ -2,7 +2,7 @@
 
     python -m training.masks [--steps N] [--seed N] [--device auto|cpu|cuda] [--out DIR] [--install]
 
-One command from nothing to the shipped file; the features that it compares are those of the box network, which must be there
+One command from nothing to the weights, which are not shipped (docs/benchmarks.md says why); the features that it compares are those of the box network, which must be there
 (`python -m training.boxes`). It can be stopped (Ctrl-C, kill) and called again: it goes on where it was. --install copies the
 finished weights and card to where the tracker reads them.
 """

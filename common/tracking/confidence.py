@@ -168,6 +168,8 @@ class ConfidenceMeter:
         meter = cls(MeterSettings(**tree["settings"]))
         meter._shape = tree["shape"]
         for key, saved in tree["states"].items():
+            if "key_look" in saved:  # before exemplars counted there was one
+                saved["key_looks"] = saved.pop("key_look")[None]
             geometry = None if saved["geometry"] is None else decode(saved["geometry"])
             meter._states[key] = _State(**(saved | {"geometry": geometry}))
         return meter

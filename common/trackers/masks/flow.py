@@ -92,7 +92,7 @@ class FlowTracker:
                 moved=t["moved"],
                 memory=Memory(*t["memory"]),
                 missing=t["missing"],
-                shown=t["shown"],
+                shown=t.get("shown"),  # older snapshots know of no judge
             )
             for t in tree["targets"]
         ]

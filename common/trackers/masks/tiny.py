@@ -28,7 +28,7 @@ CARD = TrackerCard(
     geometries=frozenset({"mask"}),
     licence="Apache-2.0",
     memory_bound="one picture, and per object its mask, four sums of fixed size and keys of one small picture",
-    paper="training/cards/masks.md",
+    paper="training/masks.py",
     devices=("cpu", "cuda"),
 )
 

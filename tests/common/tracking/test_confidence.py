@@ -11,6 +11,7 @@ import pytest
 from common.geometry.types import Box, Geometry, Mask, OrientedBox, Points
 from common.tracking.confidence import ConfidenceMeter
 from common.tracking.contract import Exemplar, Prediction, Prompt
+from common.tracking.snapshot import pack, unpack
 from common.video.contract import Image
 
 HEIGHT, WIDTH = 240, 320
@@ -227,6 +228,15 @@ def test_saved_and_loaded_goes_on_exactly_the_same(cut: int) -> None:
     for n in range(cut + 1, 18):
         assert copy.update(picture(n), objects(n)) == meter.update(picture(n), objects(n))
     assert copy.save() == meter.save()
+
+
+def test_a_meter_saved_before_exemplars_counted_goes_on() -> None:
+    meter = ConfidenceMeter()
+    meter.start(picture(0), [Prompt("it", box(*centre(0)))])
+    tree = unpack(meter.save())
+    tree["states"]["it"]["key_look"] = tree["states"]["it"].pop("key_looks")[0]
+    old = ConfidenceMeter.load(pack(tree))
+    assert old.save() == meter.save()
 
 
 def test_memory_does_not_grow() -> None:
