@@ -24,6 +24,9 @@ _WAY_S = 0.5
 """Time that tells how an object moves, and how large it is."""
 _REACH_S = 1.0
 """Time by which an object's figures are continued at most."""
+_TOUCH_S = 0.3
+"""Time of travel to the edge within which an object that was whole when it was first found came in over that edge, rather
+than out from behind something."""
 _LEAST = 5
 """Whole figures from which that is known."""
 _SHOWN = 0.25
@@ -106,6 +109,11 @@ def _one_end(frames: NDArray[np.int64], boxes: Float, size: tuple[int, int], fps
         centre = place + pace * (at - frames[start])[:, None]
         seen: Float = np.clip(np.concatenate((centre - extent / 2, centre + extent / 2), 1), 0, edge)
         return seen
+
+    if start == 0:
+        centre = place - pace * max(1, round(_TOUCH_S * fps))
+        if ((centre - extent / 2 > _EDGE) & (centre + extent / 2 < edge[2:] - _EDGE)).all():
+            return None
 
     # where the edge cuts it, no less is seen than must be there
     cut, expected = boxes[:start].copy(), there(frames[:start])

@@ -89,3 +89,10 @@ def test_turned_boxes_and_no_boxes_are_left_alone():
     turned = replace(tracks(true, whole), oriented=np.zeros((len(whole), 5), np.float32))
     assert continued(turned, INFO) is turned
     assert len(continued(Tracks(), INFO)) == 0
+
+
+def test_what_comes_out_from_behind_something_in_the_picture_is_not_followed_to_the_edge():
+    true = passing()
+    late = np.flatnonzero((true[:, 0] > 60) & (true[:, 2] < 150))
+    made = continued(tracks(true, late), INFO)
+    np.testing.assert_array_equal(made.frames, late)
