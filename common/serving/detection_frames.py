@@ -14,7 +14,7 @@ from common.association import registry as associators
 from common.association.contract import Associator
 from common.detection.contract import DetectorCard
 from common.detection.selection import Selection
-from common.errors import VideoUnreadable
+from common.errors import UserError, VideoUnreadable
 from common.geometry.supervisely import geometry_type, to_json
 from common.serving.detection_images import NEW_DATASET
 from common.serving.detection_output import annotation, class_names, label, prediction, value_of, video_annotation
@@ -27,6 +27,7 @@ from common.serving.envelope import Envelope
 from common.serving.jobs import Job
 from common.serving.replies import Rejected
 from common.supervisely_io.copies import dataset_named, new_project
+from common.supervisely_io.figures import figures
 from common.supervisely_io.new_videos import stored_video
 from common.supervisely_io.records import VideoRecord
 from common.supervisely_io.server import Server
@@ -91,7 +92,7 @@ def of_file(service: DetectionService, asked: SentVideo, file: BinaryIO, name: s
     check(service, asked)
     server = target_of(service, asked, caller_of_form(service, asked), "video")
     if asked.mode in ("replace", "iou_merge"):
-        raise Rejected("A video that is stored now has no labels yet: ask for `upload_mode` append or create.")
+        raise Rejected("A video that is sent is labelled when it is new: ask for `upload_mode` append or create.")
     if server is not None and asked.tracker is None:
         raise Rejected("Figures of a video belong to objects: name a `tracker`, which tells them apart.")
     folder = service.settings.data / "uploads"
@@ -114,6 +115,11 @@ def of_file(service: DetectionService, asked: SentVideo, file: BinaryIO, name: s
                 if server is not None:
                     view = server.to(stop=job.stop)
                     record = _stored(view, asked, path, name, job)
+                    if next(figures(view, record, geometry=False), None) is not None:
+                        raise UserError(
+                            f"{name} was sent before: it is video {record.id} and has labels already, which would be there "
+                            "twice. Ask for that video by its id, or remove its labels first."
+                        )
                     about |= {"video_id": record.id, "dataset_id": record.dataset_id, "project_id": record.project_id}
                     made = VideoUpload(view, record, service.model.card, job.uuid, asked.suffix, job.stop)
                     upload = stack.enter_context(made)

@@ -145,9 +145,13 @@ def test_a_video_that_is_sent_can_be_stored(app: Client, served: Served, clip: P
             f"{app.address}/inference_video_async", files=parts, data={"settings": json.dumps(said)}, timeout=60
         )
 
-    def outcome(said: dict[str, Any], name: str = "walk.mp4") -> dict[str, Any]:
+    def ended(said: dict[str, Any], name: str) -> dict[str, Any]:
         uuid = {"inference_request_uuid": send(said, name).json()["inference_request_uuid"]}
         wait_until(lambda: app.post("get_inference_progress", {}, uuid).json()["finished"])
+        return uuid
+
+    def outcome(said: dict[str, Any], name: str = "walk.mp4") -> dict[str, Any]:
+        uuid = ended(said, name)
         told: dict[str, Any] = app.post("get_inference_result", {}, uuid).json()
         assert told, app.post("get_inference_status", {}, uuid).json()
         return told
@@ -164,8 +168,10 @@ def test_a_video_that_is_sent_can_be_stored(app: Client, served: Served, clip: P
     assert (video.name, video.project_id, video.frames_count) == ("walk.mp4", first["project_id"], FRAMES)
     figures = api.video.figure.get_by_ids(video.dataset_id, _figures(api, video))
     assert len({f.object_id for f in figures}) == 3 and {f.frame_index for f in figures} == set(range(5))
-    again = outcome({"output_project_id": first["project_id"], "tracker": "botsort", "num_frames": 1} | mine)
-    assert again["video_id"] == first["video_id"]
+    again = ended({"output_project_id": first["project_id"], "tracker": "botsort", "num_frames": 1} | mine, "walk.mp4")
+    told = app.post("get_inference_status", {}, again).json()
+    assert f"it is video {video.id} and has labels" in told["exception"]["message"]
+    assert len(_figures(api, video)) == len(figures)
     other = outcome({"output_project_id": first["project_id"], "tracker": "botsort", "num_frames": 1} | mine, "b.mp4")
     assert api.video.get_info_by_id(other["video_id"]).name == "b.mp4"
 
