@@ -53,12 +53,13 @@ class CorrelationTracker:
         crops = [pyramid.crop(p[:2], d, p[4], WINDOW) for p, d in zip(pose, side, strict=True)]
         windows = np.array(crops, np.uint8).reshape(-1, WINDOW, WINDOW, 3)
         spectra = filter.transform(features.describe(windows))
-        filters = filter.learn(spectra, target, weight, None, np.zeros(count, np.float32))
         known, elsewhere = _looks(prompts, exemplars)
+        before, stiff = None, np.zeros(count, np.float32)
         if len(known):
-            before = filter.learn(elsewhere, target[known], weight[known], None, np.zeros(len(known), np.float32))
-            stiff = np.full(len(known), STIFFNESS, np.float32)
-            filters[known] = filter.learn(spectra[known], target[known], weight[known], before, stiff)
+            before = np.zeros_like(spectra)
+            before[known] = filter.learn(elsewhere, target[known], weight[known], None, stiff[known])
+            stiff[known] = STIFFNESS
+        filters = filter.learn(spectra, target, weight, before, stiff)
         first = filter.only_target(filters, cells)
         maps = filter.respond(filters, spectra)
         clear = clearness(maps, np.zeros((count, 2)))
@@ -103,24 +104,22 @@ def _extent(pose: Double) -> tuple[Double, Double]:
 
 def _looks(prompts: Sequence[Prompt], exemplars: Sequence[Exemplar]) -> tuple[NDArray[np.intp], filter.Complex]:
     """Which objects (k,) are to be seen on an exemplar, and the spectra of their windows on the first such."""
-    rows: list[int] = []
-    windows: list[NDArray[np.uint8]] = []
+    windows: dict[int, NDArray[np.uint8]] = {}
     number = {prompt.key: row for row, prompt in enumerate(prompts)}
     for exemplar in exemplars:
         height, width = exemplar.image.shape[:2]
         pyramid = Pyramid(exemplar.image)
         for prompt in exemplar.prompts:
             row = number.get(prompt.key)
-            if row is None or row in rows:
+            if row is None or row in windows:
                 continue
             try:
                 pose = np.array([_pose(prompt, width, height)], np.float64)
             except PromptInvalid:
                 continue  # it is in the picture where tracking begins; elsewhere it need not be
-            rows.append(row)
-            windows.append(pyramid.crop(pose[0, :2], float(_extent(pose)[1][0]), pose[0, 4], WINDOW))
-    described = features.describe(np.array(windows, np.uint8).reshape(-1, WINDOW, WINDOW, 3))
-    return np.array(rows, np.intp), filter.transform(described)
+            windows[row] = pyramid.crop(pose[0, :2], float(_extent(pose)[1][0]), pose[0, 4], WINDOW)
+    described = features.describe(np.array(list(windows.values()), np.uint8).reshape(-1, WINDOW, WINDOW, 3))
+    return np.array(list(windows), np.intp), filter.transform(described)
 
 
 def _pose(prompt: Prompt, width: int, height: int) -> tuple[float, float, float, float, float]:
