@@ -107,12 +107,12 @@ class RayExecutor:
         self._options = options or RayOptions()
         self._ours = not ray.is_initialized()
         if self._ours:
+            # Without "local" Ray joins whatever cluster was started last on this machine, and dies with it.
+            alone = self._options.address is None and "RAY_ADDRESS" not in os.environ
             try:
                 ray.init(
-                    address=self._options.address,
-                    include_dashboard=False
-                    if self._options.address is None and "RAY_ADDRESS" not in os.environ
-                    else None,
+                    address="local" if alone else self._options.address,
+                    include_dashboard=False if alone else None,
                     log_to_driver=False,
                     logging_level=logging.ERROR,
                     configure_logging=False,

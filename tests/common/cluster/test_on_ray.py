@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import threading
 import time
@@ -93,6 +94,14 @@ def test_a_stop_reaches_the_workers(executor: RayExecutor, tmp_path: Path) -> No
     assert seen[0][1:] == (1, 2)
     assert 1 <= len(outcomes) <= 2
     assert all(outcome.answer is not None for outcome in outcomes)
+
+
+@pytest.mark.slow
+def test_without_an_address_it_keeps_to_itself(cluster: Any) -> None:
+    """And does not join a cluster of somebody else on this machine, to die with it."""
+    code = "from common.cluster.on_ray import *; e = RayExecutor(); print(e._ray.get_runtime_context().gcs_address); e.close()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.strip() and done.stdout.strip() != cluster.address
 
 
 @pytest.mark.slow
