@@ -6,35 +6,19 @@ STAMP := $(VENV)/.installed-dev
 # One more than cores: a test that waits for an app leaves its core to another.
 WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 RUN_STAMP := $(VENV)/.installed
-# Installs in half the time that the pip takes which comes with Python 3.11.
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-NEW_PIP := $(PIP) pip==26.3
-# What pip does on one core; like pip it leaves out files that are no Python, and besides half of all, which hardly anything
-# loads: what is loaded all the same is compiled then.
-SELDOM := tests?|testing|pip|setuptools|sympy|polars|debugpy|fontTools|mypy|mypyc|lexers|pydicom|docutils|torchgen|future|wcwidth|imageio|tifffile|triton|skimage
-SELDOM := $(SELDOM)|_inductor|torch/(_vendor|ao|onnx|_export)|transformers/models|huggingface_hub/(cli|inference)|onnxruntime/(transformers|quantization|tools)
-SELDOM := $(SELDOM)|ray/(rllib|tune|train|data|serve|llm|autoscaler|dashboard)|numpy/distutils|dialects/(mysql|oracle|mssql|postgresql)
-COMPILE := $(BIN)/python -m compileall -q -q -j 0 -x '/($(SELDOM))/' $(VENV)/lib || true
-
 BENCHMARKS := predict boxes masks points confidence memory association platform_tracking platform_start box_networks mask_networks point_networks
 
 .PHONY: run demo test check bench train clean
 .DEFAULT_GOAL := run
 
 $(RUN_STAMP): requirements.txt | machine
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing what the apps need (once, about two minutes) ..."
-	@$(NEW_PIP)
-	@$(PIP) --no-compile -r requirements.txt
-	@$(COMPILE)
+	@sh .ci/install $(PYTHON) $(VENV) requirements.txt
 	@touch $@
 
 $(STAMP): dev_requirements.txt requirements.txt | machine
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing what the apps and their tests need (once, about two minutes) ..."
-	@$(NEW_PIP)
-	@$(PIP) --no-compile -r dev_requirements.txt
-	@$(COMPILE)
+	@sh .ci/install $(PYTHON) $(VENV) dev_requirements.txt
 	@touch $(RUN_STAMP) $@
 
 .PHONY: machine

@@ -41,7 +41,7 @@ def wait(done: Callable[[], Any], what: str = "it", patience_s: float = PATIENCE
 
 
 def write_clip(path: Path, frames: int, width: int, height: int, seed: int) -> Path:
-    """H.264. A patterned square moves right two pixels a frame; the frame's number stands at the top left, as eight black
+    """H.264. A patterned square moves (see `square`); the frame's number stands at the top left, as eight black
     or white blocks of an eighth of the width each, the lowest bit first."""
     random = np.random.default_rng(seed)
     ground = np.kron(random.integers(60, 120, (height // 8, width // 8, 3)), np.ones((8, 8, 1))).astype(np.uint8)
@@ -65,8 +65,9 @@ def write_clip(path: Path, frames: int, width: int, height: int, seed: int) -> P
 
 
 def square(index: int, width: int, height: int) -> tuple[int, int]:
-    """Top left corner of the square in a frame."""
-    return width // 8 + 2 * index, height // 2
+    """Top left corner of the square in a frame: to the right by two pixels a frame, and back from the middle."""
+    reach = width // 2
+    return width // 8 + reach - abs(2 * index % (2 * reach) - reach), height // 2
 
 
 class Bench:

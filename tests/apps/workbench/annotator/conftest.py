@@ -16,10 +16,11 @@ FRAMES = 48
 
 @pytest.fixture(scope="package")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A small clip and one of 1080p."""
+    """A small clip, a long one (of the same size, a thousand frames) and one of 1080p."""
     folder = tmp_path_factory.mktemp("page-clips")
     return {
         "small": write_clip(folder / "small.mp4", FRAMES, 320, 240, 1),
+        "long": write_clip(folder / "long.mp4", 1000, 320, 240, 3),
         "large": write_clip(folder / "large.mp4", 24, 1920, 1080, 2),
     }
 
@@ -67,6 +68,12 @@ def screen(chromium: Browser, bench: Bench, tmp_path: Path, request: pytest.Fixt
 def video(bench: Bench, clips: dict[str, Path], request: pytest.FixtureRequest) -> int:
     """A fresh copy of the small clip."""
     return add(bench, clips["small"], request)
+
+
+@pytest.fixture
+def long(bench: Bench, clips: dict[str, Path], request: pytest.FixtureRequest) -> int:
+    """A fresh copy of the long clip: whoever stops its tracking comes in time."""
+    return add(bench, clips["long"], request)
 
 
 @pytest.fixture
