@@ -140,10 +140,13 @@ def _run_pass(
     reporter: Reporter,
     stop: threading.Event,
 ) -> Outcome:
-    if (snapshot := journal.snapshot(step)) is not None:
-        session.restore(snapshot)
-    sink = journal.sink(step)
     name = "Tracking" if step > 0 else "Backward"
+    if (snapshot := journal.snapshot(step)) is not None:
+        try:
+            session.restore(snapshot)
+        except ValueError:
+            reporter.warn(f"What {name.lower()} had kept in memory cannot be read any more; it begins anew.")
+    sink = journal.sink(step)
     with reporter.stage(name, session.frames_total, session.frames_done) as stage:
         outcome = execute(session, source, sink, stop_requested=stop.is_set, on_frame=stage.advance)
     sink.save(session.save)

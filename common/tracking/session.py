@@ -99,11 +99,15 @@ class TrackingSession:
         return pack({"next": self._next, "active": active})
 
     def restore(self, snapshot: bytes) -> None:
-        """Continue where `save` was called on a session over the same pass."""
-        tree = unpack(snapshot)
-        self._next = tree["next"]
-        legs = [(self._work.legs[number], state) for number, state in tree["active"]]
-        self._active = [(leg, LiveTrack.load(self._engine(leg.engine), state)) for leg, state in legs]
+        """Continue where `save` was called on a session over the same pass. Raises ValueError, and changes nothing, when the
+        snapshot is none that today's trackers can read."""
+        try:
+            tree = unpack(snapshot)
+            legs = [(self._work.legs[number], state) for number, state in tree["active"]]
+            active = [(leg, LiveTrack.load(self._engine(leg.engine), state)) for leg, state in legs]
+            self._next, self._active = tree["next"], active
+        except (KeyError, IndexError, TypeError) as error:
+            raise ValueError(f"the snapshot cannot be read: {error!r}") from error
 
     def _start(self, leg: Leg, image: Image, read: Callable[[int], Image]) -> LiveTrack:
         exemplars = []

@@ -19,7 +19,12 @@ import numpy as np
 import pytest
 import supervisely as sly
 
+from apps.cli.job import JOURNAL, TrackJob, choose_trackers, run_job
+from apps.cli.progress import Reporter
+from apps.cli.prompts import PromptFlags, gather
 from common.geometry.measures import box_iou
+from common.tracking.journal import Journal
+from common.tracking.snapshot import pack
 from common.video.reader import open_source
 from tests.apps.cli.conftest import FRAMES, ROOT, Clip, Command, arguments, outputs
 
@@ -283,6 +288,19 @@ def test_results_of_the_job_before_do_not_stay(clip: Clip, mask_file: Path, comm
     assert done.returncode == 0, done.stderr
     left = {p.name for p in tmp_path.rglob("*")}
     assert left == {"annotation.json", "meta.json", "tracks.txt", "summary.json"}
+
+
+def test_a_job_whose_memory_cannot_be_read_any_more_begins_anew(clip: Clip, tmp_path: Path, capsys):
+    source = open_source(clip.video)
+    drawn = gather(None, PromptFlags([clip.box()]), source.info)
+    job = TrackJob(clip.video, source, drawn, choose_trackers(drawn.key_figures, None), frames=5, overlay=False)
+    for kept in (b"of another time", pack({"next": 3}), pack({"next": 3, "active": [[0, b"?"]]})):
+        with Journal(tmp_path / JOURNAL, job.fingerprint(), drawn.key_figures) as journal:
+            journal.sink(1).save(lambda kept=kept: kept)
+        with Reporter(quiet=True) as reporter:
+            assert run_job(job, tmp_path, reporter) == 0
+        assert "begins anew" in capsys.readouterr().err
+        assert mot(tmp_path / "tracks.txt")[1].keys() == set(range(6))
 
 
 def test_a_full_disk_is_told_in_one_line(clip: Clip, mask_file: Path, tmp_path: Path):
