@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Event
 
 from apps.workbench.api.media_upload import Probe
 from apps.workbench.bench import Workbench
@@ -24,6 +23,8 @@ LONGEST_S = 120.0
 """For one picture, however little of it comes at a time."""
 MAX_VIDEO_BYTES = 16 * 1024 * 1024 * 1024
 LONGEST_VIDEO_S = 1800.0
+LONGEST_REQUEST_S = 3600.0
+"""For all links of a request."""
 
 
 @dataclass(frozen=True)
@@ -50,43 +51,41 @@ _PIECE = 1 << 20
 
 
 def keep_links(bench: Workbench, links: Sequence[str], kind: Kind) -> dict[str, str]:
-    """Hash by link. From https addresses of public machines, and from hosts that the settings name.
+    """Hash by link. From https addresses of public machines, and from hosts that the settings name; all of them together
+    within `LONGEST_REQUEST_S`.
 
     Raises `Refused` for a link that leads nowhere or to another kind of file, `TooLarge`; what was fetched before is kept.
     """
+    end = time.monotonic() + LONGEST_REQUEST_S
     with ThreadPoolExecutor(_AT_A_TIME, thread_name_prefix="links") as pool:
         wanted = list(dict.fromkeys(links))
-        return dict(zip(wanted, pool.map(lambda link: _keep(bench, link, kind), wanted), strict=True))
+        return dict(zip(wanted, pool.map(lambda link: _keep(bench, link, kind, end), wanted), strict=True))
 
 
-def _keep(bench: Workbench, link: str, kind: Kind) -> str:
+def _keep(bench: Workbench, link: str, kind: Kind, end: float) -> str:
+    """end: when it must be here, by `time.monotonic`."""
     name = f"{kind.word} at {link[:200]}"
-    rules = Rules(trusted_hosts=bench.settings.link_hosts, waits_s=(0.5,), timeout_s=20.0, what=f"{kind.word}s")
-    end = time.monotonic() + kind.longest_s
-    ended = Refused(f"The workbench ended before the {name} was fetched.")
-    given_up = Event()
-    reasons: list[Exception] = []
+    rules = Rules(
+        trusted_hosts=bench.settings.link_hosts,
+        waits_s=(0.5,),
+        timeout_s=20.0,
+        longest_s=max(0.0, min(kind.longest_s, end - time.monotonic())),
+        what=f"{kind.word}s",
+    )
 
     def told(done: int, whole: int | None) -> None:
         if max(done, whole or 0) > kind.max_bytes:
-            reasons.append(TooLarge(f"The {name} is larger than {kind.max_bytes} bytes."))
-        elif bench.ending.is_set():
-            reasons.append(ended)
-        elif time.monotonic() > end:
-            reasons.append(Refused(f"The {name} takes longer than {kind.longest_s:g} s to fetch."))
-        else:
-            return
-        given_up.set()
+            raise TooLarge(f"The {name} is larger than {kind.max_bytes} bytes.")
 
-    if bench.ending.is_set():
-        raise ended
     bench.link_folder.mkdir(exist_ok=True)
     with TemporaryDirectory(dir=bench.link_folder) as folder:
         part = Path(folder) / kind.word
         try:
-            fetch(link, part, rules, None, told, given_up)
+            fetch(link, part, rules, None, told, bench.ending)
         except Interrupted as error:
-            raise reasons[0] from error
+            raise Refused(f"The workbench ended before the {name} was fetched.") from error
+        except TooLarge:
+            raise
         except UserError as error:
             raise Refused(f"The {name} cannot be fetched: {error}") from error
         meta = kind.probe(part, f"The {name}")

@@ -14,7 +14,7 @@ from common.association import registry as associators
 from common.association.contract import Associator
 from common.detection.contract import DetectorCard
 from common.detection.selection import Selection
-from common.errors import UserError, VideoUnreadable
+from common.errors import Interrupted, UserError, VideoUnreadable
 from common.geometry.supervisely import geometry_type, to_json
 from common.serving.detection_images import NEW_DATASET
 from common.serving.detection_output import annotation, class_names, label, prediction, value_of, video_annotation
@@ -123,7 +123,12 @@ def of_file(service: DetectionService, asked: SentVideo, file: BinaryIO, name: s
                     about |= {"video_id": record.id, "dataset_id": record.dataset_id, "project_id": record.project_id}
                     made = VideoUpload(view, record, service.model.card, job.uuid, asked.suffix, job.stop)
                     upload = stack.enter_context(made)
-                return _through(service, job, source, asked, about, wait=False, upload=upload)
+                try:
+                    return _through(service, job, source, asked, about, wait=False, upload=upload)
+                except UserError as error:
+                    if upload is None or isinstance(error, Interrupted):
+                        raise
+                    raise UserError(f"{error} The video itself is stored: video {about['video_id']}.") from error
         finally:
             path.unlink(missing_ok=True)
 

@@ -12,7 +12,7 @@ from common.errors import Interrupted, UserError, WeightsInvalid, WeightsMissing
 from common.serving.replies import Rejected
 from common.weights.transfer import Rules, fetch
 
-RULES = Rules(waits_s=(0.5,), timeout_s=20.0, what="pictures")
+RULES = Rules(waits_s=(0.5,), timeout_s=20.0, longest_s=120.0, what="pictures")
 
 
 def rules_from_env(env: Mapping[str, str]) -> Rules:
@@ -25,20 +25,17 @@ def rules_from_env(env: Mapping[str, str]) -> Rules:
 def fetched(url: str, max_bytes: int, stop: threading.Event, rules: Rules = RULES) -> bytes:
     """Streamed to disk and given up as soon as it is larger than allowed. Raises `Rejected` when it cannot be had,
     `Interrupted` once stop is set."""
-    given_up = threading.Event()
 
     def told(done: int, _: int | None) -> None:
-        if done > max_bytes or stop.is_set():
-            given_up.set()
+        if done > max_bytes:
+            raise Rejected(f"The picture at that address is larger than {max_bytes} bytes.", 413)
 
     with tempfile.TemporaryDirectory(prefix="picture-") as folder:
         part = Path(folder) / "picture"
         try:
-            fetch(url, part, rules, None, told, given_up)
-        except Interrupted as error:
-            if stop.is_set():
-                raise
-            raise Rejected(f"The picture at that address is larger than {max_bytes} bytes.", 413) from error
+            fetch(url, part, rules, None, told, stop)
+        except (Interrupted, Rejected):
+            raise
         except (WeightsMissing, WeightsInvalid) as error:
             raise Rejected(f"The picture cannot be fetched: {error}") from error
         except UserError as error:

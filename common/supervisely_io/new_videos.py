@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import threading
 import uuid
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path, PurePosixPath
 
-from common.errors import ServerRefused, ServerUnreachable
+from common.errors import Interrupted, ServerRefused, ServerUnreachable
 from common.supervisely_io.listing import entities
 from common.supervisely_io.records import VideoRecord
+from common.supervisely_io.retry import Retry
 from common.supervisely_io.server import Server, Streamed
 from common.supervisely_io.videos import video
 
+UPLOAD = Retry(total_s=1800.0, longest_s=15.0)
+"""A file takes minutes to send, and may break off at any of them."""
 _PIECE = 1 << 20
 
 
 def stored_video(server: Server, dataset_id: int, path: Path, name: str) -> VideoRecord:
     """The file as a video of a dataset. One that is there (same name and content) is that video; a name that something else
-    has gets a number. Memory: a megabyte. Raises what the server answers."""
+    has gets a number. Memory: a megabyte. Raises what the server answers, and `Interrupted` as soon as its stop is set."""
     hash = _hash(path)
     if hash not in server.call("images.internal.hashes.list", [hash]):
-        form = _Form(path)
+        form = _Form(path, server.stop)
         headers = {"content-type": f"multipart/form-data; boundary={form.mark}", "content-length": str(len(form))}
-        if hash.encode() not in server.fetch("videos.bulk.upload", form, headers=headers).content:
+        if hash.encode() not in server.fetch("videos.bulk.upload", form, headers=headers, retry=UPLOAD).content:
             raise ServerUnreachable("The server did not keep the video that was sent.", True)
     plain = PurePosixPath(PurePosixPath(name.replace("\\", "/")).name[-200:] or "video.mp4")
     try:
@@ -56,8 +60,8 @@ def _hash(path: Path) -> str:
 class _Form(Streamed):
     """A multipart form of one file, read anew for each attempt."""
 
-    def __init__(self, path: Path) -> None:
-        self.mark, self._path = uuid.uuid4().hex, path
+    def __init__(self, path: Path, stop: threading.Event) -> None:
+        self.mark, self._path, self._stop = uuid.uuid4().hex, path, stop
         head = f'--{self.mark}\r\nContent-Disposition: form-data; name="0-file"; filename="0"\r\nContent-Type: video/*\r\n\r\n'
         self._head, self._tail = head.encode(), f"\r\n--{self.mark}--\r\n".encode()
 
@@ -68,5 +72,7 @@ class _Form(Streamed):
         yield self._head
         with self._path.open("rb") as file:
             while piece := file.read(_PIECE):
+                if self._stop.is_set():
+                    raise Interrupted("Stopped while the video was sent.")
                 yield piece
         yield self._tail

@@ -8,7 +8,8 @@ import logging
 import shutil
 import socket
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,12 +20,14 @@ from urllib.request import getproxies
 import httpx
 
 from common.errors import Interrupted, OutputUnusable, WeightsInvalid, WeightsMissing
+from common.weights.guarded import GuardedTransport, Left
 
 log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int | None], None]
 """Told bytes done, bytes in all (None while unknown), every piece; bytes done fall where a transfer begins anew."""
 
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 WEIGHTS = "weights"
 
@@ -33,13 +36,15 @@ WEIGHTS = "weights"
 class Rules:
     """How addresses are treated. trusted_hosts: "host:port" that may be reached by plain http and at a private address, as
     the owner of this program set it up. headers: sent to the first host only, never after a redirect to another. waits_s:
-    pauses between attempts that brought nothing; as many attempts as pauses, plus one. what: is fetched, in messages.
+    pauses between attempts that brought nothing; as many attempts as pauses, plus one. longest_s: for a whole file, all
+    attempts together, however little comes at a time; None = no limit. what: is fetched, in messages.
     """
 
     trusted_hosts: frozenset[str] = frozenset()
     headers: Mapping[str, str] = field(default_factory=dict)
     waits_s: tuple[float, ...] = (1.0, 2.0, 5.0, 10.0)
     timeout_s: float = 30.0
+    longest_s: float | None = None
     redirects: int = 8
     what: str = WEIGHTS
 
@@ -65,11 +70,12 @@ def fetch(
     tag = part.with_name(part.name + ".tag")
     stop = stop or threading.Event()
     failures = 0
-    with httpx.Client(timeout=rules.timeout_s, follow_redirects=False) as client:
+    left = _clock(rules, part.stem, stop)
+    with _client(rules, left) as client:
         while True:
             before = _length(part)
             try:
-                _attempt(client, url, part, tag, rules, size, progress, stop)
+                _attempt(client, url, part, tag, rules, size, progress, left)
             except (_Broken, httpx.TransportError) as error:
                 why = str(error) or type(error).__name__
                 failures = 0 if _length(part) > before else failures + 1
@@ -81,12 +87,44 @@ def fetch(
                     ) from error
                 wait = rules.waits_s[failures - 1] if failures else 0.0
                 if stop.wait(wait):
-                    raise Interrupted("The download was ended; the same command continues it.") from error
+                    raise _ended() from error
             except OSError as error:
                 raise OutputUnusable(f"{part} cannot be written: {error.strerror or error}.") from error
             else:
                 tag.unlink(missing_ok=True)
                 return
+
+
+def _ended() -> Interrupted:
+    return Interrupted("The download was ended; the same command continues it.")
+
+
+def _clock(rules: Rules, name: str, stop: threading.Event) -> Left:
+    end = None if rules.longest_s is None else time.monotonic() + rules.longest_s
+
+    def left() -> float | None:
+        if stop.is_set():
+            raise _ended()
+        remaining = None if end is None else end - time.monotonic()
+        if remaining is not None and remaining <= 0:
+            raise WeightsMissing(f"The file {name} takes longer than {rules.longest_s:g} s to fetch.")
+        return remaining
+
+    return left
+
+
+def _client(rules: Rules, left: Left) -> httpx.Client:
+    """Behind a proxy, which looks names up and makes the connections, the clock is looked at between pieces only."""
+
+    def lookup(host: str, port: int) -> list[str]:
+        trusted = f"{host}:{port}" in rules.trusted_hosts or (port in (80, 443) and host in rules.trusted_hosts)
+        found = _addresses(host, port)
+        if not trusted:
+            _refuse_private(host, found)
+        return [str(address) for address in found]
+
+    transport = None if _proxied() else GuardedTransport(lookup, left)
+    return httpx.Client(timeout=rules.timeout_s, follow_redirects=False, transport=transport)
 
 
 def _attempt(
@@ -97,7 +135,7 @@ def _attempt(
     rules: Rules,
     size: int | None,
     progress: Progress | None,
-    stop: threading.Event,
+    left: Left,
 ) -> None:
     have, validator = _length(part), _read_tag(tag, url)
     if have and not validator:
@@ -131,8 +169,7 @@ def _attempt(
                     raise WeightsInvalid(f"The server sent more of {part.stem} than it had announced.")
                 if progress:
                     progress(done, total)
-                if stop.is_set():
-                    raise Interrupted("The download was ended; the same command continues it.")
+                left()
     if done < (total or size or 0):
         raise _Broken(f"the connection ended after {done} of {total or size} bytes")
 
@@ -191,16 +228,21 @@ def _check_address(url: str, rules: Rules) -> None:
     host = parts.hostname
     if parts.scheme != "https" or host is None or parts.username is not None:
         raise WeightsInvalid(f"The address leads to {parts.scheme}://{host}; {rules.what} are fetched over https only.")
-    for address in _addresses(host, parts.port or 443):
+    with suppress(ValueError):
+        _refuse_private(host, [ipaddress.ip_address(host)])
+
+
+def _refuse_private(host: str, addresses: Iterable[Address]) -> None:
+    for address in addresses:
         if not address.is_global:
             raise WeightsInvalid(f"The address leads to {host}, a private machine ({address}); it is not visited.")
 
 
-def _addresses(host: str, port: int) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
-    with suppress(ValueError):
-        return [ipaddress.ip_address(host)]
-    if "https" in getproxies():
-        return []  # the proxy resolves names, and this machine may be unable to
+def _proxied() -> bool:
+    return "https" in getproxies()
+
+
+def _addresses(host: str, port: int) -> list[Address]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:

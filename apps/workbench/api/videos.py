@@ -101,8 +101,9 @@ def keep_own_meta(bench: Bench) -> dict[str, bool]:
 
 @router.post("/videos.bulk.add")
 def add(body: NewVideos, bench: Bench) -> list[dict[str, Any]]:
-    """By hash, by id of a video to copy, or by link, which is fetched now unless a video has come from there before."""
-    items = [video.model_dump() for video in body.videos]
+    """By hash, by id of a video to copy, or by link, which is fetched now unless a video has come from there before. A link
+    beside a hash is not taken over: nobody has looked whether it leads to that file."""
+    items = [video.model_dump() | ({"link": None} if video.hash else {}) for video in body.videos]
     linked = [item for item in items if item["link"] and not item["hash"] and item["id"] is None]
     if linked:
         with bench.database.read() as session:

@@ -99,7 +99,8 @@ def test_a_picture_on_its_side_has_its_upright_size(served: Served, pictured: Pi
 
 
 class Site:
-    """Gives pictures that are noise, and those files; /away leads to a place inside the network."""
+    """Gives pictures that are noise, and those files; /away leads to a place inside the network, /endless.png begins to
+    answer and never comes to the picture."""
 
     def __init__(self, files: dict[str, bytes] | None = None) -> None:
         self.asked = 0
@@ -109,6 +110,11 @@ class Site:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 site.asked += 1
+                if self.path == "/endless.png":
+                    self.wfile.write(b"HTTP/1.1 200 OK\r\nx-")
+                    while not site.over.wait(0.05):
+                        self.wfile.write(b"x")
+                    return
                 picture = self.path.endswith(".png")
                 content = encoded(len(self.path)) if picture else self.other()
                 away = {"/away": "http://169.254.169.254/a.png", "/badly": "https://[::1/x"}.get(self.path)
@@ -163,9 +169,10 @@ def test_fetching_by_link_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             add("1.png", "/slow.png")
             assert site.asked == 1, "the name is taken"
             assert "longer than 2 s" in add("2.png", "/slow.png")
+            assert "longer than 2 s" in add("2.png", "/endless.png")
             monkeypatch.setattr(links, "LONGEST_S", 60.0)
             threading.Timer(0.5, served.bench.ending.set).start()
-            assert "workbench ended" in add("3.png", "/slow.png")
+            assert "workbench ended" in add("3.png", "/endless.png")
 
 
 def test_images_by_link(tmp_path: Path) -> None:
