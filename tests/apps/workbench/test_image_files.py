@@ -243,7 +243,10 @@ def test_videos_by_link(tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPa
         video = {"title": "x.mp4", "link": f"{good}?again"}
         large = served.call("videos.bulk.add", {"datasetId": dataset.id, "videos": [video]})
         assert large.status_code == 413 and "larger than 100 bytes" in large.text
-        assert len(api.video.get_list(dataset.id)) == 2
+        claimed = [{"title": "claimed.mp4", "hash": first.hash, "link": f"{good}?another"}]
+        reply = served.call("videos.bulk.add", {"datasetId": dataset.id, "videos": claimed})
+        assert reply.json()[0]["link"] is None, "nobody has looked whether that file lies there"
+        assert len(api.video.get_list(dataset.id)) == 3
         [copied] = api.video.upload_ids(api.dataset.create(project.id, "twin").id, ["3.mp4"], [first.id])
         assert copied.link == good
         asked = site.asked
