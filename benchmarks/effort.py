@@ -7,7 +7,7 @@ object's first (and last) box, which counts as well. Objects that are mostly hid
 In short clips the labelled first frame is much of the assistant's work; `--frames 300` says more about the long videos that it
 is made for.
 
-    python benchmarks/effort.py [--seeds 2] [--frames 300] [--tracker correlation]
+    python benchmarks/effort.py [--seeds 2] [--frames 300] [--tracker correlation] [--short]
 """
 
 from __future__ import annotations
@@ -59,6 +59,9 @@ def main() -> None:
     parser.add_argument("--real", action="store_true")
     parser.add_argument("--tracker", default="correlation")
     parser.add_argument("--budget", type=float, default=120.0)
+    parser.add_argument(
+        "--short", action="store_true", help="interpolation and the assistant alone, in half of the time"
+    )
     chosen = parser.parse_args()
     tracker = registry.make(chosen.tracker)
     total: dict[str, int] = {}
@@ -73,12 +76,11 @@ def main() -> None:
             tracks: dict[str, np.ndarray] = {}
             for frame, key, box in label_clip(clip, plan, support):
                 tracks.setdefault(key, np.full((len(clip.truth), 4), np.nan))[frame] = box
-            efforts = {
-                "interpolation": by_interpolation(truth, len(clip.truth)),
-                "first frame, forward": forward(truth, clip.source, tracker),
-                "two-sided": two_sided(truth, clip.source, tracker),
-                "assistant": assisted(truth, tracks, clip.source, tracker, [0]),
-            }
+            efforts = {"interpolation": by_interpolation(truth, len(clip.truth))}
+            if not chosen.short:
+                efforts["first frame, forward"] = forward(truth, clip.source, tracker)
+                efforts["two-sided"] = two_sided(truth, clip.source, tracker)
+            efforts["assistant"] = assisted(truth, tracks, clip.source, tracker, [0])
             frames += len(clip.truth)
             print(f"{clip.name}: {len(truth)} objects, {len(clip.truth)} frames, {plan.choice.names}")
             for way, effort in efforts.items():
@@ -89,7 +91,8 @@ def main() -> None:
                 )
     print("together")
     for way, corrections in total.items():
-        print(f"  {way:22} {1000 * corrections / frames:8.1f} per 1,000 frames")
+        share = corrections / max(total["interpolation"], 1)
+        print(f"  {way:22} {1000 * corrections / frames:8.1f} per 1,000 frames, {share:.1%} of interpolation")
 
 
 if __name__ == "__main__":

@@ -6,10 +6,12 @@ import hashlib
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from common.association.contract import Tracks
 from common.geometry.measures import bounds, box_iou
 from common.geometry.shapes import to_geometry
 from common.geometry.types import Box, Geometry
@@ -45,6 +47,9 @@ def label_video(
     settings = plan.settings(options)
     looks = None if plan.still else make_looks(plan.looks, options)
     detector = plan.video(given, options)
+    # Not kept for a look at identities from the end (`keep`): what is put together from chunks has no such journal, and a video
+    # is to be repaired the same way whether it was labelled in one go or in chunks. `Results.note` then speaks of an earlier
+    # version, which is not so here: it is not told.
     return predict_video(source, detector, settings, journal, looks=looks, stop=stop, on_frame=on_frame)
 
 
@@ -98,15 +103,16 @@ class LabelledVideo:
         partial: Collection[int] = (),
         info: VideoInfo | None = None,
     ) -> None:
-        self._results, self._given, self._partial = results, given, frozenset(partial)
+        self._given, self._partial = given, frozenset(partial)
         if info is not None and results.repaired is not None:
-            whole = continued(results.repaired.tracks, info, given)
-            results.repaired = replace(results.repaired, tracks=whole)
+            results = _with_tracks(results, continued(results.repaired.tracks, info, given))
+        self._results = results
         self._anchors = self._meet()
         self._doubtful = self._unlikely()
 
     @property
     def results(self) -> Results:
+        """Those that it was made from, with what was added where objects come in and go out."""
         return self._results
 
     def frames(self) -> Iterator[tuple[int, list[Found]]]:
@@ -198,3 +204,12 @@ class LabelledVideo:
             return f"a{identity}", name
         _, key, own = min(known, key=lambda anchor: abs(anchor[0] - frame))
         return key, own
+
+
+def _with_tracks(results: Results, tracks: Tracks) -> Results:
+    """The same results with other repaired tracks; those given stay as they are."""
+    assert results.repaired is not None
+    made = copy(results)
+    made.repaired = replace(results.repaired, tracks=tracks)
+    made.__dict__.pop("identities", None)  # cached from the tracks before
+    return made

@@ -96,6 +96,19 @@ def test_people_s_figures_are_untouched(labelled, support):
     assert {one.key: one.box for one in found} == drawn
 
 
+def test_the_results_that_it_is_made_from_stay_as_they_are(support, labelled, monkeypatch):
+    """Though figures are added and taken away where objects come in."""
+    given = labelled.results
+    assert given.repaired is not None
+    before, spans = given.repaired.tracks, dict(given.identities)
+    monkeypatch.setattr("common.labeling.run.continued", lambda tracks, *_: tracks.keep(tracks.frames > 0))
+    other = LabelledVideo(given, support.frames(VIDEO), info=VIDEO.info)
+    assert other.results.repaired is not None
+    assert len(other.results.repaired.tracks) < len(before)
+    assert {one.first for one in other.results.identities.values()} >= {1}
+    assert given.repaired.tracks is before and given.identities == spans != other.results.identities
+
+
 @pytest.mark.parametrize("stop_at", [4, 12])
 def test_stopped_and_gone_on_with_gives_the_same(plan, support, labelled, tmp_path, stop_at):
     journal = run(plan, support, tmp_path / "job.sqlite", stop_at)
