@@ -23,6 +23,8 @@ CELL = 4
 PAD = 5
 """Cells around the picture that windows may reach over."""
 _DIRECTIONS = 6
+_AROUND = 4
+"""Cells on each side that say how strong gradients are around a cell."""
 _MEASURED = 2
 """Of so many sizes one is measured."""
 _BINS = (8, 16, 16)
@@ -91,26 +93,42 @@ def channel_count(settings: ExemplarSettings, groups: int) -> int:
 def level(image: Image, size: tuple[int, int], settings: ExemplarSettings, table: Float) -> Float:
     """The picture's channels at another size, float32 (rows, columns, channels). size: width and height in pixels, multiples of CELL."""
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA if size[0] < image.shape[1] else cv2.INTER_LINEAR)
-    lab = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2LAB), np.uint8)
-    cells = (size[0] // CELL, size[1] // CELL)
+    return np.asarray(of_pictures(np.asarray(small, np.uint8)[None], settings, table)[0])
+
+
+def of_pictures(pictures: NDArray[np.uint8], settings: ExemplarSettings, table: Float) -> Float:
+    """The channels of pictures of one size, float32 (n, rows, columns, channels). pictures: (n, height, width, 3), multiples of CELL.
+
+    They are worked on below each other, as one: many small ones cost hardly more than one of all their pixels.
+    """
+    n, height, width = pictures.shape[:3]
+    lab = np.asarray(cv2.cvtColor(pictures.reshape(n * height, width, 3), cv2.COLOR_RGB2LAB), np.uint8)
+    cells = (width // CELL, n * height // CELL)
     parts: list[Float] = []
     if settings.shapes:
-        parts += _gradients(lab[..., 0], cells)
+        parts += _gradients(lab[..., 0].reshape(n, height, width))
     if settings.colours:
         mean = np.asarray(cv2.resize(lab, cells, interpolation=cv2.INTER_AREA), np.float32)
         parts += list(np.moveaxis((mean - _COLOUR_ZERO) / _COLOUR_SCALE, -1, 0))
         likely = np.take(table, palette(lab[::2, ::2]), axis=0)
         likely = cv2.resize(likely, cells, interpolation=cv2.INTER_AREA).reshape(cells[1], cells[0], -1)
         parts += [likely[..., group] for group in range(table.shape[1])]
-    return np.stack(parts, -1).astype(np.float32, copy=False)
+    maps = np.stack(parts, -1).astype(np.float32, copy=False)
+    return maps.reshape(n, height // CELL, width // CELL, -1)
 
 
-def _gradients(light: NDArray[np.uint8], cells: tuple[int, int]) -> list[Float]:
-    smooth = cv2.GaussianBlur(light, (3, 3), 0)
-    dx, dy = cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)
+def _gradients(light: NDArray[np.uint8]) -> list[Float]:
+    """Of pictures (n, height, width): for each direction, and over all, (n * rows, columns) cells."""
+    n, height, width = light.shape
+    # each between rows of its own, mirrored, so that it does not see its neighbours
+    apart = np.concatenate((light[:, 2:0:-1], light, light[:, -2:-4:-1]), 1)
+    smooth = cv2.GaussianBlur(apart.reshape(-1, width), (3, 3), 0)
+    slopes = (cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1))
+    dx, dy = (slope.reshape(n, height + 4, width)[:, 2:-2].reshape(n * height, width) for slope in slopes)
     strength, angle = cv2.cartToPolar(dx, dy)
     place = np.asarray(angle, np.float32) * np.float32(_DIRECTIONS / np.pi)  # 0..2 * directions
     place -= np.float32(_DIRECTIONS) * (place >= _DIRECTIONS)
+    cells = (width // CELL, n * height // CELL)
     parts = []
     for direction in range(_DIRECTIONS):
         off = np.abs(place - np.float32(direction))
@@ -118,7 +136,10 @@ def _gradients(light: NDArray[np.uint8], cells: tuple[int, int]) -> list[Float]:
         share = np.maximum(np.float32(1) - off, 0) * strength
         parts.append(cv2.resize(share, cells, interpolation=cv2.INTER_AREA))
     total = np.asarray(sum(parts), np.float32)
-    around = cv2.blur(total, (9, 9), borderType=cv2.BORDER_REPLICATE) + np.float32(12.0)
+    each = np.pad(total.reshape(n, -1, cells[0]), ((0, 0), (_AROUND, _AROUND), (0, 0)), mode="edge")
+    reach = 2 * _AROUND + 1
+    mean = cv2.blur(each.reshape(-1, cells[0]), (reach, reach), borderType=cv2.BORDER_REPLICATE).reshape(each.shape)
+    around = mean[:, _AROUND:-_AROUND].reshape(total.shape) + np.float32(12.0)
     parts.append(total)
     return [np.asarray(np.sqrt(part / around), np.float32) for part in parts]
 
