@@ -23,32 +23,37 @@ _ABOUT = 0.2
 _LOWEST, _HIGHEST = 0.02, 0.98
 """Thresholds that are used."""
 _USUAL = 0.5
-"""The threshold that is kept to where the measurement says nothing."""
+"""The threshold that is kept to where the measurement says too little."""
 
 
 @dataclass(frozen=True, eq=False)
 class Truth:
     """What is on a picture. boxes: float32 (n, 4). classes: int64 (n,). ignore: float32 (m, 4): hits there count for
-    nothing. partial: other things may be there, which nobody labelled: only what lies on the labelled ones counts."""
+    nothing. partial: other things may be there, which nobody labelled: only what lies on the labelled ones counts. objects:
+    int64 (n,), numbers of the labelled things that these are, where several pictures show the same; None = all differ."""
 
     boxes: NDArray[np.float32]
     classes: NDArray[np.int64]
     ignore: NDArray[np.float32]
     partial: bool = False
+    objects: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Hits:
-    """Of one class on one picture. scores, hit: of each detection that counts, surest first. wanted: how many there are."""
+    """Of one class on one picture. scores, hit: of each detection that counts, surest first. wanted: how many there are.
+    objects: their numbers, where several pictures show the same ones."""
 
     scores: Float
     hit: NDArray[np.bool_]
     wanted: int
+    objects: frozenset[int] | None = None
 
 
 @dataclass(frozen=True)
 class Rates:
-    """At the threshold. All 0..1. wanted: labelled objects that were counted."""
+    """At the threshold. All 0..1. wanted: objects that were counted. distinct: how many different ones those are; the same again on
+    other frames makes no measurement surer."""
 
     threshold: float
     f1: float
@@ -56,6 +61,7 @@ class Rates:
     recall: float
     ap: float
     wanted: int
+    distinct: int
 
 
 def hits(found: Detections, truth: Truth, label: int) -> Hits:
@@ -63,7 +69,8 @@ def hits(found: Detections, truth: Truth, label: int) -> Hits:
     mine = np.flatnonzero(found.classes == label)
     mine = mine[np.argsort(-found.scores[mine], kind="stable")]
     boxes = found.xyxy[mine]
-    wanted = truth.boxes[truth.classes == label]
+    own = truth.classes == label
+    wanted = truth.boxes[own]
     table = box_iou(boxes, wanted) if len(boxes) and len(wanted) else np.zeros((len(boxes), len(wanted)))
     spared = box_iou(boxes, truth.ignore).max(1) if len(boxes) and len(truth.ignore) else np.zeros(len(boxes))
     near = box_iou(boxes, truth.boxes).max(1) if len(boxes) and len(truth.boxes) else np.zeros(len(boxes))
@@ -77,7 +84,8 @@ def hits(found: Detections, truth: Truth, label: int) -> Hits:
             hit[row], free[best] = True, False
         elif spared[row] > 0.3 or (truth.partial and near[row] < _ABOUT):
             counts[row] = False
-    return Hits(found.scores[mine][counts].astype(np.float64), hit[counts], len(wanted))
+    objects = None if truth.objects is None else frozenset(truth.objects[own].tolist())
+    return Hits(found.scores[mine][counts].astype(np.float64), hit[counts], len(wanted), objects)
 
 
 def curve(parts: Sequence[Hits]) -> tuple[Float, Float, Float, int]:
@@ -88,24 +96,38 @@ def curve(parts: Sequence[Hits]) -> tuple[Float, Float, Float, int]:
     return scores[order], np.cumsum(hit[order]), np.cumsum(~hit[order]), sum(p.wanted for p in parts)
 
 
+def distinct(parts: Sequence[Hits]) -> int:
+    """How many different objects are wanted."""
+    named = frozenset[int]().union(*(part.objects for part in parts if part.objects is not None))
+    return len(named) + sum(part.wanted for part in parts if part.objects is None)
+
+
 def best(parts: Sequence[Hits]) -> Rates:
-    """The threshold with the best F1, in the middle of all that are about as good, and the rates there."""
+    """The threshold with the best F1, in the middle of all that are about as good, and the rates there.
+
+    Where pictures show the same objects again, frames near the one that was learned from, the usual threshold stays unless what
+    speaks against it is worth one object: the scores of few things lie high or low together there, and further away they are lower.
+    """
     scores, right, wrong, wanted = curve(parts)
     if not wanted or not len(scores):
-        return Rates(_USUAL, 0.0, 0.0, 0.0, 0.0, wanted)
+        return at(parts, _USUAL)
     f1 = 2 * right / (right + wrong + wanted)
     # a threshold at a score takes all of that score
     last = np.append(scores[1:] < scores[:-1], True)
     f1 = np.where(last & (scores >= _LOWEST), f1, -1.0)
     if f1.max() < 0:
         return at(parts, _LOWEST)
+    usual = at(parts, _USUAL)
+    again = any(part.objects is not None for part in parts)
+    if again and usual.f1 > max(0.0, f1.max() - 1 / usual.distinct):
+        return usual
     good = np.flatnonzero(f1 >= f1.max() - 0.01 - 1e-9)
     top = int(f1.argmax())
     near = good[(good == top) | (np.abs(good - top) <= max(2, 0.1 * wanted))]
     below = np.append(scores[1:], 0.0)
     high, low = float(scores[near].max()), float(below[near].min())
     # between the score of the last hit and the next false alarm any threshold is as good (at `low` itself the false alarm is
-    # taken, too): the usual one if it is there, for what was learned from scores less on pictures that are further away
+    # taken, too): the usual one if it is there
     threshold = _USUAL if low < _USUAL <= high else (max(low, 0.6 * high) + high) / 2
     return at(parts, float(np.clip(threshold, _LOWEST, _HIGHEST)))
 
@@ -118,7 +140,7 @@ def at(parts: Sequence[Hits], threshold: float) -> Rates:
     precision = tp / (tp + fp) if taken else 0.0
     recall = tp / wanted if wanted else 0.0
     f1 = 2 * tp / (tp + fp + wanted) if tp + fp + wanted else 0.0
-    return Rates(threshold, f1, precision, recall, _average(right, wrong, wanted), wanted)
+    return Rates(threshold, f1, precision, recall, _average(right, wrong, wanted), wanted, distinct(parts))
 
 
 def interval(parts: Sequence[Hits], threshold: float, seed: int = 0, draws: int = 200) -> tuple[float, float]:

@@ -53,7 +53,9 @@ class Score:
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Score:
         rest = dict(data)
-        rest["classes"] = {name: Rates(**rates) for name, rates in rest.get("classes", {}).items()}
+        classes = rest.get("classes", {}).items()
+        # rows of older plans do not say how many are distinct
+        rest["classes"] = {name: Rates(**{"distinct": rates["wanted"], **rates}) for name, rates in classes}
         return Score(**rest)
 
 

@@ -117,11 +117,7 @@ def select(
             on_score(rows[-1])
     if not tried:
         raise UserError(f"None of the {len(candidates)} candidates works here. {rows[0].why}")
-    labelled: dict[str, int] = {}
-    for example in support.examples:
-        for label in example.labels:
-            labelled[label.class_name] = labelled.get(label.class_name, 0) + (label.box is not None)
-    return _choose(support.classes, tried, rows, on_score, labelled)
+    return _choose(support.classes, tried, rows, on_score)
 
 
 def _worth(tried: Tried, name: str) -> float:
@@ -145,10 +141,7 @@ def _choose(
     tried: Sequence[Tried],
     rows: list[Score],
     on_score: Callable[[Score], None] | None,
-    labelled: Mapping[str, int] | None = None,
 ) -> Choice:
-    """labelled: labels by class. On the frames around one picture the same objects are seen again and again: that makes no
-    measurement surer."""
     rules: list[Rule] = []
     used: list[Tried] = []
     told: list[str] = []
@@ -159,9 +152,7 @@ def _choose(
         return used.index(one)
 
     means = [float(np.mean([_worth(one, name) for name in classes])) for one in tried]
-    distinct = {
-        name: min(rate.wanted, (labelled or {}).get(name, rate.wanted)) for name, rate in tried[0].score.classes.items()
-    }
+    distinct = {name: rate.distinct for name, rate in tried[0].score.classes.items()}
     wanted = sum(distinct.values())
     overall = tried[_likely(means, wanted)]
     for label, name in enumerate(classes):
@@ -223,7 +214,7 @@ def _complement(best: Tried, ranked: Sequence[Tried], label: int, name: str) -> 
         parts = _fused_parts(best, other, rule)
         hits = [counting.hits(one, test.truth, label) for one, test in zip(parts, best.tests, strict=True)]
         together = counting.best(hits)
-        needed = own.f1 + max(GAIN, _SURE_OF / max(own.wanted, 1))
+        needed = own.f1 + max(GAIN, _SURE_OF / max(own.distinct, 1))
         if together.f1 > max(needed, top[2].f1 if top else 0.0):
             top = (other, replace(rule, threshold=together.threshold), together)
     return top

@@ -87,6 +87,15 @@ def truth_of(picture: ExemplarPicture) -> Truth:
     return Truth(picture.boxes, picture.classes, picture.ignore, picture.partial)
 
 
+def _shown_again(test: TestPicture, objects: NDArray[np.int64]) -> TestPicture:
+    """One of several that show the same labelled objects, by their numbers."""
+    return replace(test, truth=replace(test.truth, objects=objects))
+
+
+def _all_of(picture: ExemplarPicture) -> NDArray[np.int64]:
+    return np.arange(len(picture.boxes))
+
+
 def _of_one(support: SupportSet, index: int, near: bool) -> list[Fold]:
     example, whole = support.examples[index], support.picture(index)
     found: list[Fold] = []
@@ -97,10 +106,12 @@ def _of_one(support: SupportSet, index: int, near: bool) -> list[Fold]:
     halves = _halves(support, index)
     found += halves
     if not found:
-        found.append(Fold((whole,), (_test(support, index, "the labelled picture itself"), *_changed(whole))))
+        itself = _test(support, index, "the labelled picture itself")
+        found.append(Fold((whole,), (_shown_again(itself, _all_of(whole)), *_changed(whole))))
     elif halves:
         # what does not learn is tried on the picture itself
-        found.append(Fold((), (_test(support, index, "the labelled picture"),)))
+        itself = _test(support, index, "the labelled picture")
+        found.append(Fold((), (_shown_again(itself, _all_of(whole)),)))
     return found
 
 
@@ -123,7 +134,7 @@ def _around(picture: ExemplarPicture, source: FrameSource, frame: int) -> list[T
                         1, initial=np.inf, where=np.ones((len(boxes), 2), bool)
                     ) > 6
                     kept = sure & shown
-                    truth = Truth(boxes[kept], picture.classes[kept], boxes[~kept])
+                    truth = Truth(boxes[kept], picture.classes[kept], boxes[~kept], objects=_all_of(picture)[kept])
                     about = f"frame {number}, labels carried from frame {frame}"
                     found.append(TestPicture(_reader(source, number), truth, about, number, source))
         except FrameUnreadable:
@@ -153,7 +164,9 @@ def _halves(support: SupportSet, index: int) -> list[Fold]:
     for hidden in (first, second):
         learned = support.picture(index, held_out=hidden)
         asked = support.picture(index, held_out=[n for n in drawn if n not in hidden])
+        numbers = np.array([place for place, n in enumerate(drawn) if n in hidden])
         test = TestPicture(example.read, truth_of(asked), "held-out objects", example.frame, example.source)
+        test = _shown_again(test, numbers)
         found.append(Fold((learned,), (test,), learners=True))
     return found
 
@@ -167,7 +180,8 @@ def _changed(picture: ExemplarPicture) -> list[TestPicture]:
         size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
         made = cv2.convertScaleAbs(cv2.warpAffine(image, matrix, size), alpha=light)
         copy = np.asarray(made, np.uint8)
-        truth = Truth(picture.boxes * np.float32(scale), picture.classes, picture.ignore * np.float32(scale))
+        factor = np.float32(scale)
+        truth = Truth(picture.boxes * factor, picture.classes, picture.ignore * factor, objects=_all_of(picture))
         found.append(TestPicture(lambda copy=copy: copy, truth, "a changed copy"))  # type: ignore[misc]
     return found
 

@@ -58,6 +58,30 @@ def test_the_threshold_lies_between_hits_and_false_alarms():
     assert 0.05 < counting.best(low).threshold <= 0.26
 
 
+SEEN_AGAIN = {
+    "two false alarms": ([0.6, 0.55], [0.95, 0.9, 0.85, 0.8], 0.5, 0.7),
+    "half of the hits lower": ([], [0.9, 0.8, 0.45, 0.4], 0.5, 0.3),
+    "nearly all hits lower": ([], [0.9, 0.45, 0.4, 0.35], 0.26, 0.26),
+    "a flood of false alarms": ([0.6] * 20, [0.95, 0.9, 0.85, 0.8], 0.7, 0.7),
+}
+
+
+@pytest.mark.parametrize(("wrong", "right", "again", "apart"), SEEN_AGAIN.values(), ids=SEEN_AGAIN)
+def test_the_same_objects_again_leave_the_usual_threshold_for_more_than_one_of_them(wrong, right, again, apart):
+    scores = np.array([*right, *wrong])
+    hit = np.arange(len(scores)) < len(right)
+
+    def threshold(objects: frozenset[int] | None) -> float:
+        """Two objects on two frames each."""
+        parts = [Hits(scores[row::2], hit[row::2], 2, objects) for row in (0, 1)]
+        rates = counting.best(parts)
+        assert (rates.wanted, rates.distinct) == (4, 4 if objects is None else 2)
+        return rates.threshold
+
+    assert threshold(frozenset({0, 1})) == pytest.approx(again, abs=0.05)
+    assert threshold(None) == pytest.approx(apart, abs=0.05)
+
+
 many = st.lists(st.tuples(st.floats(0.01, 0.99), st.booleans()), min_size=1, max_size=30)
 
 
