@@ -40,7 +40,7 @@ class PointSettings:
     side: int = 80
     points: int = 8
     margin: float = 9.0
-    apart: float = 0.05
+    apart: float = 0.15
     border: float = 0.12
 
 

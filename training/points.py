@@ -54,7 +54,7 @@ class Losses(NamedTuple):
 
 def main() -> None:
     """See the module."""
-    train(loop.arguments(__doc__, "points", steps=800, batch=4))
+    train(loop.arguments(__doc__, "points", steps=3000, batch=4))
 
 
 def train(args: argparse.Namespace) -> None:
