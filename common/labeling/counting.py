@@ -6,7 +6,7 @@ Source: the matching and the all-points average precision of the PASCAL VOC chal
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,13 +30,16 @@ _USUAL = 0.5
 class Truth:
     """What is on a picture. boxes: float32 (n, 4). classes: int64 (n,). ignore: float32 (m, 4): hits there count for
     nothing. partial: other things may be there, which nobody labelled: only what lies on the labelled ones counts. objects:
-    int64 (n,), numbers of the labelled things that these are, where several pictures show the same; None = all differ."""
+    int64 (n,), numbers of the labelled things that these are, where several pictures show the same; None = each counts by
+    itself. lost: int64 (k,), classes of things that are on the picture, nobody knows where: of what is found in the wrong place
+    as many count for nothing."""
 
     boxes: NDArray[np.float32]
     classes: NDArray[np.int64]
     ignore: NDArray[np.float32]
     partial: bool = False
     objects: NDArray[np.int64] | None = None
+    lost: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +56,7 @@ class Hits:
 @dataclass(frozen=True)
 class Rates:
     """At the threshold. All 0..1. wanted: objects that were counted. distinct: how many different ones those are; the same again on
-    other frames makes no measurement surer."""
+    other frames makes no measurement surer. reach: F1 at the best threshold for what was measured."""
 
     threshold: float
     f1: float
@@ -62,6 +65,7 @@ class Rates:
     ap: float
     wanted: int
     distinct: int
+    reach: float
 
 
 def hits(found: Detections, truth: Truth, label: int) -> Hits:
@@ -77,13 +81,15 @@ def hits(found: Detections, truth: Truth, label: int) -> Hits:
     free = np.ones(len(wanted), bool)
     hit = np.zeros(len(boxes), bool)
     counts = np.ones(len(boxes), bool)
+    somewhere = int(np.count_nonzero(truth.lost == label))
     for row in range(len(boxes)):
         overlaps = np.where(free, table[row], 0.0)
         best = int(overlaps.argmax()) if len(overlaps) else -1
         if best >= 0 and overlaps[best] >= OVERLAP:
             hit[row], free[best] = True, False
-        elif spared[row] > 0.3 or (truth.partial and near[row] < _ABOUT):
+        elif spared[row] > 0.3 or somewhere > 0 or (truth.partial and near[row] < _ABOUT):
             counts[row] = False
+            somewhere -= 1
     objects = None if truth.objects is None else frozenset(truth.objects[own].tolist())
     return Hits(found.scores[mine][counts].astype(np.float64), hit[counts], len(wanted), objects)
 
@@ -106,7 +112,8 @@ def best(parts: Sequence[Hits]) -> Rates:
     """The threshold with the best F1, in the middle of all that are about as good, and the rates there.
 
     Where pictures show the same objects again, frames near the one that was learned from, the usual threshold stays unless what
-    speaks against it is worth one object: the scores of few things lie high or low together there, and further away they are lower.
+    speaks against it is worth one object or half of F1: the scores of few things lie high or low together there, and further
+    away they are lower.
     """
     scores, right, wrong, wanted = curve(parts)
     if not wanted or not len(scores):
@@ -115,13 +122,14 @@ def best(parts: Sequence[Hits]) -> Rates:
     # a threshold at a score takes all of that score
     last = np.append(scores[1:] < scores[:-1], True)
     f1 = np.where(last & (scores >= _LOWEST), f1, -1.0)
-    if f1.max() < 0:
+    reach = float(f1.max())
+    if reach < 0:
         return at(parts, _LOWEST)
     usual = at(parts, _USUAL)
     again = any(part.objects is not None for part in parts)
-    if again and usual.f1 > max(0.0, f1.max() - 1 / usual.distinct):
-        return usual
-    good = np.flatnonzero(f1 >= f1.max() - 0.01 - 1e-9)
+    if again and usual.f1 > max(reach / 2, reach - 1 / usual.distinct):
+        return replace(usual, reach=reach)
+    good = np.flatnonzero(f1 >= reach - 0.01 - 1e-9)
     top = int(f1.argmax())
     near = good[(good == top) | (np.abs(good - top) <= max(2, 0.1 * wanted))]
     below = np.append(scores[1:], 0.0)
@@ -129,7 +137,7 @@ def best(parts: Sequence[Hits]) -> Rates:
     # between the score of the last hit and the next false alarm any threshold is as good (at `low` itself the false alarm is
     # taken, too): the usual one if it is there
     threshold = _USUAL if low < _USUAL <= high else (max(low, 0.6 * high) + high) / 2
-    return at(parts, float(np.clip(threshold, _LOWEST, _HIGHEST)))
+    return replace(at(parts, float(np.clip(threshold, _LOWEST, _HIGHEST))), reach=reach)
 
 
 def at(parts: Sequence[Hits], threshold: float) -> Rates:
@@ -140,7 +148,7 @@ def at(parts: Sequence[Hits], threshold: float) -> Rates:
     precision = tp / (tp + fp) if taken else 0.0
     recall = tp / wanted if wanted else 0.0
     f1 = 2 * tp / (tp + fp + wanted) if tp + fp + wanted else 0.0
-    return Rates(threshold, f1, precision, recall, _average(right, wrong, wanted), wanted, distinct(parts))
+    return Rates(threshold, f1, precision, recall, _average(right, wrong, wanted), wanted, distinct(parts), f1)
 
 
 def interval(parts: Sequence[Hits], threshold: float, seed: int = 0, draws: int = 200) -> tuple[float, float]:

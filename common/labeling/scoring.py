@@ -54,8 +54,10 @@ class Score:
     def from_json(data: Mapping[str, Any]) -> Score:
         rest = dict(data)
         classes = rest.get("classes", {}).items()
-        # rows of older plans do not say how many are distinct
-        rest["classes"] = {name: Rates(**{"distinct": rates["wanted"], **rates}) for name, rates in classes}
+        # rows of older plans do not say how many are distinct, and how good the best threshold was
+        rest["classes"] = {
+            name: Rates(**{"distinct": rates["wanted"], "reach": rates["f1"], **rates}) for name, rates in classes
+        }
         return Score(**rest)
 
 

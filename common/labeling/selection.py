@@ -121,12 +121,12 @@ def select(
 
 
 def _worth(tried: Tried, name: str) -> float:
-    """F1 of a class, a little less for slow ones; AP decides between equals."""
+    """F1 of a class at the best threshold, a little less for slow ones; AP decides between equals."""
     rates = tried.score.classes.get(name)
     if rates is None:
         return 0.0
     slow = max(0.0, float(np.log2(max(tried.score.ms, 1.0) / 100.0)))
-    return rates.f1 + 0.05 * rates.ap - _SLOW * slow
+    return rates.reach + 0.05 * rates.ap - _SLOW * slow
 
 
 def _likely(worths: Sequence[float], wanted: int) -> int:
@@ -205,17 +205,19 @@ def _choose(
 def _complement(best: Tried, ranked: Sequence[Tried], label: int, name: str) -> tuple[Tried, Rule, Rates] | None:
     """Another candidate whose boxes, fused with the best one's, find the class clearly better."""
     own = best.score.classes[name]
+    if own.reach + _SURE_OF / max(own.distinct, 1) >= 1:  # nothing can be so much better
+        return None
     top: tuple[Tried, Rule, Rates] | None = None
     for other in ranked[:4]:
         rates = other.score.classes.get(name)
-        if other is best or rates is None or rates.f1 < 0.5 * own.f1 or other.tests != best.tests:
+        if other is best or rates is None or rates.reach < 0.5 * own.reach or other.tests != best.tests:
             continue
         rule = Rule(label, (0, 1), (own.threshold, rates.threshold))
         parts = _fused_parts(best, other, rule)
         hits = [counting.hits(one, test.truth, label) for one, test in zip(parts, best.tests, strict=True)]
         together = counting.best(hits)
-        needed = own.f1 + max(GAIN, _SURE_OF / max(own.distinct, 1))
-        if together.f1 > max(needed, top[2].f1 if top else 0.0):
+        needed = own.reach + max(GAIN, _SURE_OF / max(own.distinct, 1))
+        if together.reach > max(needed, top[2].reach if top else 0.0):
             top = (other, replace(rule, threshold=together.threshold), together)
     return top
 

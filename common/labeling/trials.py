@@ -87,36 +87,35 @@ def truth_of(picture: ExemplarPicture) -> Truth:
     return Truth(picture.boxes, picture.classes, picture.ignore, picture.partial)
 
 
-def _shown_again(test: TestPicture, objects: NDArray[np.int64]) -> TestPicture:
+def _shown_again(test: TestPicture, numbers: NDArray[np.int64]) -> TestPicture:
     """One of several that show the same labelled objects, by their numbers."""
-    return replace(test, truth=replace(test.truth, objects=objects))
+    return replace(test, truth=replace(test.truth, objects=numbers))
 
 
-def _all_of(picture: ExemplarPicture) -> NDArray[np.int64]:
+def _places(picture: ExemplarPicture) -> NDArray[np.int64]:
     return np.arange(len(picture.boxes))
 
 
 def _of_one(support: SupportSet, index: int, near: bool) -> list[Fold]:
     example, whole = support.examples[index], support.picture(index)
-    found: list[Fold] = []
+    around: list[TestPicture] = []
     if near and example.source is not None and example.frame is not None:
         around = _around(whole, example.source, example.frame)
-        if around:
-            found.append(Fold((whole,), tuple(around)))
-    halves = _halves(support, index)
+    found = [Fold((whole,), tuple(around))] if around else []
+    halves = _halves(support, index, again=bool(around))
     found += halves
     if not found:
         itself = _test(support, index, "the labelled picture itself")
-        found.append(Fold((whole,), (_shown_again(itself, _all_of(whole)), *_changed(whole))))
+        found.append(Fold((whole,), (_shown_again(itself, _places(whole)), *_changed(whole))))
     elif halves:
         # what does not learn is tried on the picture itself
         itself = _test(support, index, "the labelled picture")
-        found.append(Fold((), (_shown_again(itself, _all_of(whole)),)))
+        found.append(Fold((), (_shown_again(itself, _places(whole)) if around else itself,)))
     return found
 
 
 def _around(picture: ExemplarPicture, source: FrameSource, frame: int) -> list[TestPicture]:
-    """Frames before and after, with the labels where flow says that they went; what flow loses is ignored."""
+    """Frames before and after, with the labels where flow says that they went; what flow loses is somewhere, and not wanted."""
     found: list[TestPicture] = []
     for way in (1, -1):
         end = min(max(frame + way * max(_NEAR), 0), source.info.frames - 1)
@@ -134,7 +133,13 @@ def _around(picture: ExemplarPicture, source: FrameSource, frame: int) -> list[T
                         1, initial=np.inf, where=np.ones((len(boxes), 2), bool)
                     ) > 6
                     kept = sure & shown
-                    truth = Truth(boxes[kept], picture.classes[kept], boxes[~kept], objects=_all_of(picture)[kept])
+                    truth = Truth(
+                        boxes[kept],
+                        picture.classes[kept],
+                        boxes[~kept],
+                        objects=_places(picture)[kept],
+                        lost=picture.classes[~sure & shown],
+                    )
                     about = f"frame {number}, labels carried from frame {frame}"
                     found.append(TestPicture(_reader(source, number), truth, about, number, source))
         except FrameUnreadable:
@@ -142,8 +147,9 @@ def _around(picture: ExemplarPicture, source: FrameSource, frame: int) -> list[T
     return found
 
 
-def _halves(support: SupportSet, index: int) -> list[Fold]:
-    """Half of each class's objects are learned, the other half is to be found, and the other way round."""
+def _halves(support: SupportSet, index: int, again: bool) -> list[Fold]:
+    """Half of each class's objects are learned, the other half is to be found, and the other way round. again: whether other
+    pictures show the same objects."""
     labels = support.examples[index].labels
     drawn = [n for n, label in enumerate(labels) if label.box is not None]
     if len(drawn) < _LEAST_OBJECTS:
@@ -164,9 +170,9 @@ def _halves(support: SupportSet, index: int) -> list[Fold]:
     for hidden in (first, second):
         learned = support.picture(index, held_out=hidden)
         asked = support.picture(index, held_out=[n for n in drawn if n not in hidden])
-        numbers = np.array([place for place, n in enumerate(drawn) if n in hidden])
-        test = TestPicture(example.read, truth_of(asked), "held-out objects", example.frame, example.source)
-        test = _shown_again(test, numbers)
+        numbers = np.array([place for place, n in enumerate(drawn) if n in hidden]) if again else None
+        truth = replace(truth_of(asked), objects=numbers)
+        test = TestPicture(example.read, truth, "held-out objects", example.frame, example.source)
         found.append(Fold((learned,), (test,), learners=True))
     return found
 
@@ -181,15 +187,10 @@ def _changed(picture: ExemplarPicture) -> list[TestPicture]:
         made = cv2.convertScaleAbs(cv2.warpAffine(image, matrix, size), alpha=light)
         copy = np.asarray(made, np.uint8)
         factor = np.float32(scale)
-        truth = Truth(picture.boxes * factor, picture.classes, picture.ignore * factor, objects=_all_of(picture))
+        truth = Truth(picture.boxes * factor, picture.classes, picture.ignore * factor, objects=_places(picture))
         found.append(TestPicture(lambda copy=copy: copy, truth, "a changed copy"))  # type: ignore[misc]
     return found
 
 
 def _reader(source: FrameSource, frame: int) -> Callable[[], Image]:
     return lambda: source.read(frame)
-
-
-def objects(folds: Sequence[Fold]) -> int:
-    """How many objects candidates that learn are tried on."""
-    return sum(len(test.truth.boxes) for fold in folds for test in fold.tests)

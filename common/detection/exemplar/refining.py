@@ -152,7 +152,7 @@ def _fitted(label: int, looks: Float, targets: Float, owners: NDArray[np.int64])
     mean = looks.mean(0)
     rows = looks - mean
     kernel = (rows @ rows.T).astype(np.float64)
-    kernel[np.diag_indices_from(kernel)] += _RIDGE * float(np.trace(kernel)) / len(kernel)
+    kernel[np.diag_indices_from(kernel)] += _RIDGE * float(np.trace(kernel)) / len(kernel) + 1e-9
     factor = linalg.cho_factor(kernel, lower=True, overwrite_a=True, check_finite=False)
     answer = linalg.cho_solve(factor, targets, check_finite=False)
     kept: list[float] = []

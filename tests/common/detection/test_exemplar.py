@@ -156,6 +156,27 @@ def test_looks_that_say_nothing_refine_nothing():
     assert refining._fitted(0, looks, targets, owners) is None
     told = refining._fitted(0, looks, looks[:, :4] * 0.1, owners)
     assert told is not None and told.weights.shape == (50, 4)
+    assert refining._fitted(0, np.ones((80, 50)), targets, owners) is None, "looks that are all the same"
+
+
+def test_what_helps_is_told_by_objects_that_were_not_learned_from():
+    """As if a map were fitted without each in turn."""
+    rng = np.random.default_rng(1)
+    looks = rng.normal(size=(60, 20))
+    owners = np.repeat(np.arange(3), 20)
+    for noise in (0.05, 0.5, 5.0):
+        targets = looks[:, :4] + rng.normal(0, noise, (60, 4))
+        rows = looks - looks.mean(0)
+        kernel = rows @ rows.T
+        ridge = refining._RIDGE * np.trace(kernel) / len(kernel)
+        left = []
+        for name in range(3):
+            out = owners == name
+            inner = kernel[np.ix_(~out, ~out)] + ridge * np.eye((~out).sum())
+            guess = kernel[np.ix_(out, ~out)] @ np.linalg.solve(inner, targets[~out])
+            left.append(np.abs(targets[out] - guess).mean() / np.abs(targets[out]).mean())
+        assert abs(np.mean(left) - refining._BETTER) > 0.01
+        assert (refining._fitted(0, looks, targets, owners) is None) == (np.mean(left) > refining._BETTER)
 
 
 def test_pictures_that_are_partly_labelled_give_objects_and_no_background():
@@ -200,6 +221,25 @@ def test_sizes_fall_and_are_bounded(shape, low, high):
     assert areas == sorted(areas, reverse=True)
     assert areas[0] <= 1.2 * settings.most_pixels
     assert all(width % channels.CELL == 0 and height % channels.CELL == 0 for width, height in found)
+
+
+@pytest.mark.parametrize(
+    "settings", [ExemplarSettings(), ExemplarSettings(shapes=False), ExemplarSettings(colours=False)]
+)
+@pytest.mark.parametrize("shape", [(64, 64), (16, 40), (4, 8)])
+def test_pictures_that_are_worked_on_together_do_not_see_each_other(shape, settings):
+    rng = np.random.default_rng(2)
+    several = rng.integers(0, 256, (3, *shape, 3), np.uint8)
+    table = rng.random((channels.bins(), 2), np.float32)
+    together = channels.of_pictures(several, settings, table)
+    assert together.shape == (
+        3,
+        shape[0] // channels.CELL,
+        shape[1] // channels.CELL,
+        channels.channel_count(settings, 2),
+    )
+    for one, maps in zip(several, together, strict=True):
+        np.testing.assert_array_equal(channels.of_pictures(one[None], settings, table)[0], maps)
 
 
 def test_samples_are_where_the_boxes_are():

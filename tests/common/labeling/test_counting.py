@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -80,6 +82,31 @@ def test_the_same_objects_again_leave_the_usual_threshold_for_more_than_one_of_t
 
     assert threshold(frozenset({0, 1})) == pytest.approx(again, abs=0.05)
     assert threshold(None) == pytest.approx(apart, abs=0.05)
+
+
+def test_one_object_that_is_seen_again_does_not_excuse_a_flood():
+    scores, hit = np.array([0.95, *[0.6] * 20]), np.arange(21) < 1
+    rates = counting.best([Hits(scores, hit, 1, frozenset({0}))] * 2)
+    assert (rates.distinct, rates.f1, rates.reach) == (1, 1.0, 1.0) and 0.6 < rates.threshold <= 0.95
+
+
+def test_how_good_a_candidate_can_be_does_not_hang_on_the_threshold_that_stays():
+    parts = [
+        Hits(np.array([0.9, 0.45]), np.array([True, True]), 2, frozenset({0, 1})),
+        Hits(np.array([0.8]), np.array([True]), 2, frozenset({0, 1})),
+    ]
+    rates = counting.best(parts)
+    assert rates.threshold == 0.5 and rates.f1 == pytest.approx(2 / 3) and rates.reach == pytest.approx(6 / 7)
+
+
+def test_things_that_are_somewhere_excuse_as_many_wrong_finds():
+    places = [[200, 200, 220, 220], [300, 0, 320, 20], [300, 300, 320, 320]]
+    lost = replace(truth(1), lost=np.array([0, 1]))
+    for scores, wrong in (([0.9, 0.8, 0.7, 0.6], 2), ([0.9, 0.8], 0), ([0.9], 0)):
+        parts = counting.hits(found([*BOXES[:1], *places][: len(scores)], scores), lost, 0)
+        assert (int(parts.hit.sum()), int((~parts.hit).sum())) == (1, wrong)
+    left = counting.hits(found(places, [0.9, 0.8, 0.7]), lost, 0).scores
+    assert left == pytest.approx([0.8, 0.7]), "the surest is excused"
 
 
 many = st.lists(st.tuples(st.floats(0.01, 0.99), st.booleans()), min_size=1, max_size=30)

@@ -44,6 +44,14 @@ def test_what_finds_the_things_is_chosen_for_every_class(choice):
     assert "disc by Like the examples" in choice.text
 
 
+def test_rows_of_older_plans_are_read(choice):
+    row = json.loads(json.dumps(choice.scores[0].to_json()))
+    for rates in row["classes"].values():
+        del rates["distinct"], rates["reach"]
+    for rates in Score.from_json(row).classes.values():
+        assert (rates.distinct, rates.reach) == (rates.wanted, rates.f1)
+
+
 def test_a_choice_is_plain_values(choice):
     assert Choice.from_json(json.loads(json.dumps(choice.to_json()))) == choice
 
@@ -116,10 +124,46 @@ def test_one_picture_gives_its_surroundings_and_its_own_halves():
         assert (box_iou(test.truth.boxes, truth).max(1) > 0.5).mean() > 0.7
     halves = [fold for fold in found if fold.learners]
     assert len(halves) == 2
+    # which things these are is known, however often they are shown
+    count = len(video.support((8,)).examples[0].labels)
+    for test in around.tests:
+        assert (
+            len(test.truth.objects) == len(test.truth.boxes) and len(test.truth.lost) + len(test.truth.boxes) <= count
+        )
+    assert sorted(n for fold in halves for n in fold.tests[0].truth.objects) == list(range(count))
+    (itself,) = found[-1].tests
+    assert itself.truth.objects.tolist() == list(range(count))
     learned = [len(fold.train[0].boxes) for fold in halves]
     assert sum(len(fold.tests[0].truth.boxes) for fold in halves) + 0 == sum(learned)
     for fold in halves:
         assert len(fold.train[0].ignore) == len(fold.tests[0].truth.boxes)
+
+
+def test_things_of_a_still_are_each_shown_once():
+    found = trials.folds(ToyVideo(24).support((8,)), near=False)
+    assert len(found) == 3 and all(test.truth.objects is None for fold in found for test in fold.tests)
+
+
+class Noise:
+    """The labelled frame of a video; all others show noise."""
+
+    def __init__(self, video: ToyVideo, frame: int) -> None:
+        self._video, self._frame, self.info = video, frame, video.info
+
+    def read(self, index: int) -> np.ndarray:
+        image = self._video.read(index)
+        return image if index == self._frame else np.random.default_rng(index).integers(0, 256, image.shape, np.uint8)
+
+
+def test_what_flow_loses_is_somewhere():
+    video = ToyVideo(24)
+    support = video.support((8,))
+    example = replace(support.examples[0], source=Noise(video, 8))
+    (around, *_) = trials.folds(replace(support, examples=(example,)))
+    classes = sorted(support.picture(0).classes)
+    for test in around.tests:
+        assert sorted([*test.truth.classes, *test.truth.lost]) == classes
+        assert 0 < len(test.truth.lost) <= len(test.truth.ignore)
 
 
 def test_corrected_frames_are_measured_on_and_never_alone():
