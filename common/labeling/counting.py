@@ -20,6 +20,8 @@ OVERLAP = 0.5
 """IoU from which a detection is a hit."""
 _ABOUT = 0.2
 """IoU from which a detection is about a labelled thing, well or badly."""
+_LEAST = 0.4
+"""Share of the best F1 that the usual threshold must have to stay."""
 _LOWEST, _HIGHEST = 0.02, 0.98
 """Thresholds that are used."""
 _USUAL = 0.5
@@ -112,7 +114,7 @@ def best(parts: Sequence[Hits]) -> Rates:
     """The threshold with the best F1, in the middle of all that are about as good, and the rates there.
 
     Where pictures show the same objects again, frames near the one that was learned from, the usual threshold stays unless what
-    speaks against it is worth one object or half of F1: the scores of few things lie high or low together there, and further
+    speaks against it is worth one object or most of F1: the scores of few things lie high or low together there, and further
     away they are lower.
     """
     scores, right, wrong, wanted = curve(parts)
@@ -127,7 +129,7 @@ def best(parts: Sequence[Hits]) -> Rates:
         return at(parts, _LOWEST)
     usual = at(parts, _USUAL)
     again = any(part.objects is not None for part in parts)
-    if again and usual.f1 > max(reach / 2, reach - 1 / usual.distinct):
+    if again and usual.f1 > max(_LEAST * reach, reach - 1 / usual.distinct):
         return replace(usual, reach=reach)
     good = np.flatnonzero(f1 >= reach - 0.01 - 1e-9)
     top = int(f1.argmax())
