@@ -304,21 +304,20 @@ and so does keeping what was said of each."""
 
 @check
 def needs_no_more_memory_as_time_goes_by(make: Make, kind: GeometryKind) -> None:
-    """After some frames nothing grows any more: not the heap, the number of Python's objects, the snapshot or the process."""
+    """After 60 frames nothing grows any more: not the heap, the number of Python's objects, the snapshot or the process."""
     images = clip(5, 8, 64, 48)
     cycle = [*images, *images[-2:0:-1]]
     run = make().start(images[0], prompts(scene(5, 8, 64, 48).truth(0), kind))
-    for number in range(1, 31):
+    for number in range(1, 61):
         run.push(cycle[number % len(cycle)])
     process = psutil.Process()
-    resident, number = process.memory_info().rss, 30
+    resident, number = process.memory_info().rss, 60
     peaks: list[np.ndarray] = []
     grown = MOST_KEPT + 1
-    # Peaks of 30 frames, which is longer than any tracker's rhythm. What is kept of every frame raises each; memory that is still
-    # being filled up and what else the process does meanwhile do not, so up to four are looked at for one that is not above
-    # the one before.
+    # Peaks of 30 frames, which is longer than any tracker's rhythm. What is kept of every frame raises each; what else the
+    # process does meanwhile does not, so up to three are looked at for one that is not above the one before.
     with watched():
-        while len(peaks) < 2 or ((grown > MOST_KEPT).any() and len(peaks) < 5):
+        while len(peaks) < 2 or ((grown > MOST_KEPT).any() and len(peaks) < 4):
             peak = np.zeros(3, np.int64)
             for _ in range(30):
                 number += 1
@@ -330,7 +329,7 @@ def needs_no_more_memory_as_time_goes_by(make: Make, kind: GeometryKind) -> None
                 grown = peak - peaks[-2]
         kept_resident = process.memory_info().rss - resident
     assert (grown <= MOST_KEPT).all(), f"(bytes, objects, bytes of the snapshot) more in 30 frames: {grown.tolist()}"
-    assert kept_resident < 16 * 2**20, f"{kept_resident} bytes more resident after {number - 30} frames"
+    assert kept_resident < 16 * 2**20, f"{kept_resident} bytes more resident after {number - 60} frames"
 
 
 # -- helpers ----------------------------------------------------------------------------------------------------------
