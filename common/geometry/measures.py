@@ -117,13 +117,21 @@ def box_iou(a: ArrayLike, b: ArrayLike) -> Float64:
     Boxes without area overlap nothing.
     """
     first, second = _rows(a, 4), _rows(b, 4)
-    ax1, ay1, ax2, ay2 = (column[:, None] for column in first.T)
-    bx1, by1, bx2, by2 = second.T
-    w = np.clip(np.minimum(ax2, bx2) - np.maximum(ax1, bx1), 0, None)
-    h = np.clip(np.minimum(ay2, by2) - np.maximum(ay1, by1), 0, None)
-    common: Float64 = w * h
-    total = (ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1) - common
-    return _ratio(common, total)
+    common = _shared(first, second)
+    return _ratio(common, _areas(first)[:, None] + _areas(second) - common)
+
+
+def box_within(a: ArrayLike, b: ArrayLike) -> Float64:
+    """Share of every box of `a` (N, 4) that lies in every box of `b` (M, 4), xyxy: float64 (N, M), 0..1.
+
+    A box without area lies in none.
+
+    >>> box_within([[0, 0, 10, 10]], [[5, 0, 50, 50], [-5, -5, 20, 20]]).tolist()
+    [[0.5, 1.0]]
+    """
+    first, second = _rows(a, 4), _rows(b, 4)
+    common = _shared(first, second)
+    return _ratio(common, np.broadcast_to(_areas(first)[:, None], common.shape))
 
 
 def oriented_corners(boxes: ArrayLike) -> Float64:
@@ -309,6 +317,21 @@ def _rows(values: ArrayLike, columns: int) -> Float64:
 def _row(box: Box | OrientedBox) -> Float64:
     turned = oriented(box) if isinstance(box, Box) else box
     return np.append(turned.cxcywh.astype(np.float64), turned.angle_rad)
+
+
+def _shared(first: Float64, second: Float64) -> Float64:
+    """Area that boxes (N, 4) and (M, 4) share: (N, M)."""
+    ax1, ay1, ax2, ay2 = (column[:, None] for column in first.T)
+    bx1, by1, bx2, by2 = second.T
+    w = np.clip(np.minimum(ax2, bx2) - np.maximum(ax1, bx1), 0, None)
+    h = np.clip(np.minimum(ay2, by2) - np.maximum(ay1, by1), 0, None)
+    common: Float64 = w * h
+    return common
+
+
+def _areas(boxes: Float64) -> Float64:
+    areas: Float64 = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return areas
 
 
 def _ratio(common: Float64, total: Float64) -> Float64:

@@ -13,7 +13,7 @@ from common.detection.exemplar.detector import ExemplarDetector
 from common.errors import FrameUnreadable, PromptInvalid
 from common.labeling import areas
 from common.labeling.candidates import make
-from common.labeling.chosen import MIDDLE, ChosenDetector
+from common.labeling.chosen import ChosenDetector
 from common.labeling.propagation import Carrier
 from common.labeling.selection import Choice
 from common.labeling.support import SupportSet
@@ -33,6 +33,9 @@ _MOST_EVERY = 4
 """Frames from one look to the next at most, so that new objects are found within five."""
 _MOVED = 0.3
 """Share of its size that an object may move between two looks."""
+_BORN = 0.6
+"""Score from which a find begins an object: what is there scores that before long. Finds at the chosen threshold (0.5) go on with
+those that are known."""
 
 
 _WISHES = ("every", "masks", "still", "tracker", "repair", "looks", "segmenter")
@@ -67,7 +70,7 @@ class Plan:
             UNTRACKED if self.still else self.tracker,
             self.repair and not self.still,
             self.looks,
-            confidence=MIDDLE,
+            confidence=_BORN,
             batch=4,
         )
 

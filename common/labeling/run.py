@@ -15,6 +15,7 @@ from common.association.contract import Tracks
 from common.geometry.measures import bounds, box_iou
 from common.geometry.shapes import to_geometry
 from common.geometry.types import Box, Geometry
+from common.labeling.belief import doubtful
 from common.labeling.ends import continued
 from common.labeling.plan import Plan, labelled_boxes
 from common.labeling.support import Labelled, SupportSet
@@ -25,8 +26,6 @@ from common.prediction.video import predict_video
 from common.video.contract import FrameSource, VideoInfo
 from common.weights.options import DEFAULT, EngineOptions
 
-_LIKELY = 0.5
-"""Mean score of an identity's detections below which it is taken for a false alarm."""
 _ANCHORED = 0.5
 """IoU from which a found object is the labelled one."""
 
@@ -108,7 +107,7 @@ class LabelledVideo:
             results = _with_tracks(results, continued(results.repaired.tracks, info, given))
         self._results = results
         self._anchors = self._meet()
-        self._doubtful = self._unlikely()
+        self._doubtful = doubtful(results, self._anchors)
 
     @property
     def results(self) -> Results:
@@ -182,20 +181,6 @@ class LabelledVideo:
                 anchors[seen[int(row)].id].append((frame, label.key, label.class_name))
                 table[row], table[:, column] = 0, 0
         return anchors
-
-    def _unlikely(self) -> frozenset[int]:
-        """Identities that no label confirms and whose detections are, on average, worse than the chosen threshold."""
-        total: dict[int, list[float]] = defaultdict(lambda: [0.0, 0.0])
-        for _, seen in self._results.frames():
-            for one in seen:
-                if not one.filled:
-                    total[one.id][0] += one.score
-                    total[one.id][1] += 1
-        return frozenset(
-            identity
-            for identity, (score, count) in total.items()
-            if identity not in self._anchors and score < _LIKELY * max(count, 1)
-        )
 
     def _named(self, identity: int, frame: int, name: str) -> tuple[str, str]:
         """The key and class of the label nearest in time that it passes through, else its own."""

@@ -18,6 +18,7 @@ from common.detection.exemplar.settings import ExemplarPicture, ExemplarSettings
 from common.detection.exemplar.windows import Finder, Template
 from common.detection.selection import suppress
 from common.errors import PromptInvalid
+from common.geometry.measures import box_within
 from common.tracking.snapshot import pack, unpack
 from common.video.contract import Image
 
@@ -144,10 +145,7 @@ class ExemplarDetector:
 
 def _inside_a_surer_one(boxes: Float, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which boxes, surest first, lie within a surer one of their class: more likely a part of it than a thing behind it."""
-    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
-    own = np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(1), 1e-6)
-    within = np.maximum(high - low, 0).prod(2) / own[:, None] > _WITHIN
+    within = box_within(boxes, boxes) > _WITHIN
     surer = np.tri(len(boxes), k=-1, dtype=bool)
     found: NDArray[np.bool_] = (within & surer & (labels[:, None] == labels[None])).any(1)
     return found
