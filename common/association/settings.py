@@ -25,6 +25,15 @@ class Thresholds:
     low: float = 0.1
     birth: float = 0.6
 
+    @property
+    def brief(self) -> float:
+        """Mean score from which a track is believed though it is brief, 0..1: a little above that of births.
+
+        >>> [round(Thresholds(birth=birth).brief, 2) for birth in (0.3, 0.6, 0.9)]
+        [0.35, 0.7, 0.95]
+        """
+        return min(self.birth * 7 / 6, (1 + self.birth) / 2)
+
 
 @dataclass(frozen=True)
 class Timing:

@@ -35,7 +35,7 @@ def mended(
         looks = _looks(tracks, _watched(journal.seen(), stop))
     return repair(
         tracks,
-        RepairSettings(fps=fps, step=settings.every),
+        RepairSettings(fps=fps, step=settings.every, flicker_score=settings.thresholds.brief),
         size=(info.width, info.height),
         motions=motions,
         looks=looks or None,

@@ -19,8 +19,9 @@ from common.association.offline.tracklets import Camera, Pieces, pieces, warped
 class RepairSettings:
     """fps: frames per second, all frames counted. step: frames from one detection run to the next. window_s: time at the
     ends of a track that tells how it moves. fill_s: longest gap that is filled; longer ones only while something in front
-    explains them, none where the object was mostly unseen before and after as well. flicker_s, flicker_score: tracks shorter and doubtful are dropped. smooth_s: deviation of the smoothing;
-    0 = none. split: jump, in box sizes beyond what is usual, from which a split is suggested. keep: identities that are
+    explains them, none where the object was mostly unseen before and after as well. flicker_s, flicker_score: tracks that
+    are shorter and have a lower mean score are dropped. smooth_s, smooth_size_s: deviation of the smoothing of places and of
+    sizes, which change more slowly; 0 = none. split: jump, in box sizes beyond what is usual, from which a split is suggested. keep: identities that are
     people's own and stay as they are.
     """
 
@@ -30,9 +31,10 @@ class RepairSettings:
     window_s: float = 0.5
     fill_s: float = 1.5
     covered: float = 0.3
-    flicker_s: float = 0.2
+    flicker_s: float = 1.0
     flicker_score: float = 0.7
     smooth_s: float = 0.1
+    smooth_size_s: float = 0.2
     split: float = 0.8
     keep: frozenset[int] = frozenset()
 
@@ -51,7 +53,7 @@ def repair(
     """
     s = settings or RepairSettings()
     camera = Camera(dict(motions) if motions else None)
-    found = pieces(tracks, max(2 * abs(s.step), round(s.window_s * s.fps)))
+    found = pieces(tracks, max(2 * abs(s.step), round(s.window_s * s.fps)), camera)
     links = link(found, s.fps, s.link, camera, size, looks)
     decisions, suggestions = _judged(found, links, s)
     renamed = _chains(found, links, s)
@@ -132,14 +134,18 @@ def _without_flicker(tracks: Tracks, s: RepairSettings) -> tuple[Tracks, list[De
 
 def _smoothed(tracks: Tracks, s: RepairSettings) -> Tracks:
     """Each box a little of its neighbours in time, by a line fitted around it: motion is kept, jitter is not."""
-    deviation = s.smooth_s * s.fps
-    if deviation < 0.4 * abs(s.step) or tracks.oriented is not None:
+    deviations = np.array((s.smooth_s, s.smooth_size_s)) * s.fps
+    if tracks.oriented is not None or (deviations < 0.4 * abs(s.step)).all():
         return tracks
     boxes = centred(tracks.xyxy)
     out = boxes.copy()
     for own in _groups(tracks):
-        if len(own) > 2 and int(tracks.ids[own[0]]) not in s.keep:
-            out[own] = _local_lines(tracks.frames[own].astype(np.float64), boxes[own], tracks.scores[own], deviation)
+        if len(own) < 3 or int(tracks.ids[own[0]]) in s.keep:
+            continue
+        frames = tracks.frames[own].astype(np.float64)
+        for part, deviation in zip((slice(0, 2), slice(2, 4)), deviations.tolist(), strict=True):
+            if deviation >= 0.4 * abs(s.step):
+                out[own, part] = _local_lines(frames, boxes[own, part], tracks.scores[own], deviation)
     half = np.maximum(out[:, 2:], 0) / 2
     xyxy = np.concatenate((out[:, :2] - half, out[:, :2] + half), 1).astype(np.float32)
     return Tracks(tracks.frames, tracks.ids, xyxy, tracks.scores, tracks.classes, tracks.rows)
@@ -147,7 +153,7 @@ def _smoothed(tracks: Tracks, s: RepairSettings) -> Tracks:
 
 def _local_lines(frames: Float, boxes: Float, scores: NDArray[np.floating], deviation: float) -> Float:
     """Value at each frame of the line fitted to its neighbours with Gaussian weights times scores (local regression,
-    Cleveland 1979). frames: float64 (n,), rising. boxes: float64 (n, 4)."""
+    Cleveland 1979). frames: float64 (n,), rising. boxes: float64 (n, d)."""
     reach = int(np.ceil(3 * deviation))
     n = len(frames)
     index = np.arange(n)[:, None] + np.arange(-reach, reach + 1)

@@ -14,8 +14,7 @@ from common.association.kalman import centred
 class Pieces:
     """n tracks by identity. rows: of each, in the order of time, in the `Tracks` they were made of. first, last: int64,
     frames. count: int64, rows. begin, end: float64 (n, 4), cx, cy, w, h there, by a fitted line. speed_begin, speed_end:
-    float64 (n, 4), per frame. spread: float64 (n,), of the boxes about those lines, in box sizes. classes: int64. score:
-    float64, mean."""
+    float64 (n, 4), per frame, without what the camera moves. classes: int64. score: float64, mean."""
 
     ids: Int
     rows: tuple[Int, ...]
@@ -33,8 +32,8 @@ class Pieces:
         return len(self.ids)
 
 
-def pieces(tracks: Tracks, window: int) -> Pieces:
-    """window: frames at either end that the lines are fitted to."""
+def pieces(tracks: Tracks, window: int, camera: Camera) -> Pieces:
+    """window: frames at either end that the lines are fitted to. camera: whose own motion is no motion of the objects."""
     order = np.lexsort((tracks.frames, tracks.ids))
     ids, starts = np.unique(tracks.ids[order], return_index=True)
     rows = tuple(np.split(order, starts[1:])) if len(ids) else ()
@@ -44,8 +43,9 @@ def pieces(tracks: Tracks, window: int) -> Pieces:
     for k, own in enumerate(rows):
         frames = tracks.frames[own]
         early, late = own[frames < frames[0] + window], own[frames > frames[-1] - window]
-        ends[0, k], ends[2, k] = _line(tracks.frames[early], boxes[early], frames[0])
-        ends[1, k], ends[3, k] = _line(tracks.frames[late], boxes[late], frames[-1])
+        for end, rows_there, at in ((0, early, frames[0]), (1, late, frames[-1])):
+            there = camera.carried(boxes[rows_there], tracks.frames[rows_there], int(at))
+            ends[end, k], ends[2 + end, k] = _line(tracks.frames[rows_there], there, at)
     return Pieces(
         ids,
         rows,
@@ -81,23 +81,49 @@ def warped(boxes: Float, affine: Affine | None) -> Float:
     return np.concatenate((boxes[:, :2] @ linear.T + affine[:, 2], boxes[:, 2:] * scale), 1)
 
 
+_BLOCK = 64
+"""Frames over which the camera's motions are put together once and for all. Over a whole video they are not: hours of driving
+forward enlarge by more than a number can tell apart."""
+
+
 class Camera:
     """Where a point of one frame is in another, over any distance. motions: by frame, previous pixels to that frame's."""
 
     def __init__(self, motions: dict[int, Affine] | None) -> None:
-        self._known = bool(motions)
+        self.known = bool(motions)
         motions = motions or {}
         self._first = min(motions, default=0)
-        whole = [np.eye(3)]
-        for frame in range(self._first, max(motions, default=-1) + 1):
-            step = np.vstack((motions[frame], (0, 0, 1))) if frame in motions else np.eye(3)
-            whole.append(step @ whole[-1])
-        self._whole = np.array(whole)
+        self._count = max(motions, default=-1) + 1 - self._first
+        # of each frame, from the beginning of its block on; the last of each block is that of all of it
+        self._within = np.zeros((self._count, 3, 3))
+        for n in range(self._count):
+            move = motions.get(self._first + n)
+            step: Float = np.eye(3) if move is None else np.vstack((move, (0, 0, 1)))
+            self._within[n] = step @ self._within[n - 1] if n % _BLOCK else step
 
     def between(self, last: int, frame: int) -> Affine | None:
-        if not self._known or last == frame:
+        """From one frame's pixels to another's; None where it did not move or is not known."""
+        if not self.known or last == frame:
             return None
-        limit = len(self._whole) - 1
-        a, b = (self._whole[int(np.clip(f - self._first + 1, 0, limit))] for f in (last, frame))
-        found: Affine = (b @ np.linalg.inv(a))[:2]
+        start, stop = (int(np.clip(f - self._first + 1, 0, self._count)) for f in (last, frame))
+        ahead = self._ahead(min(start, stop), max(start, stop))
+        return np.asarray(ahead if start <= stop else np.linalg.inv(ahead), np.float64)[:2]
+
+    def carried(self, boxes: Float, frames: Int, to: int) -> Float:
+        """Boxes cx, cy, w, h (n, 4) of these frames (n,) where they are on frame `to`, as the camera has moved."""
+        if not self.known:
+            return boxes
+        return np.concatenate(
+            [warped(box[None], self.between(int(frame), to)) for box, frame in zip(boxes, frames, strict=True)]
+        )
+
+    def _ahead(self, start: int, stop: int) -> Float:
+        """All motions from the `start`-th on, up to and without the `stop`-th."""
+        found = np.eye(3)
+        while start < stop:
+            end = min(stop, (start // _BLOCK + 1) * _BLOCK)
+            part: Float = self._within[end - 1]
+            if start % _BLOCK:
+                part = np.asarray(part @ np.linalg.inv(self._within[start - 1]), np.float64)
+            found, start = part @ found, end
         return found

@@ -7,9 +7,10 @@ import pytest
 
 from common.association.contract import Tracks
 from common.association.offline.repair import RepairSettings, repair
+from common.association.offline.tracklets import Camera
 from tests.common.association.scenes import walkers
 
-PLAIN = RepairSettings(smooth_s=0.0)
+PLAIN = RepairSettings(smooth_s=0.0, smooth_size_s=0.0)
 
 
 def tracks(parts: dict[int, tuple[range, np.ndarray]], classes: dict[int, int] | None = None) -> Tracks:
@@ -61,7 +62,7 @@ def test_what_is_mostly_unseen_is_not_filled_in(before: int, after: int, step: i
     seen = [*range(before), *range(before + 10, before + 10 + after)]
     found = tracks({1: (range(len(seen)), boxes[seen])})
     found = Tracks(np.array(seen) * step, found.ids, found.xyxy, found.scores, found.classes, found.rows)
-    done = repair(found, RepairSettings(smooth_s=0.0, step=step, fps=30.0 * step, flicker_s=0.0))
+    done = repair(found, RepairSettings(smooth_s=0.0, smooth_size_s=0.0, step=step, fps=30.0 * step, flicker_s=0.0))
     assert (done.tracks.rows == -1).sum() == (10 if filled else 0)
 
 
@@ -110,7 +111,7 @@ def test_two_that_could_be_it_are_suggested_not_linked() -> None:
 
 def test_what_people_own_is_never_renamed() -> None:
     boxes = walkers(1, 80)[:, 0]
-    kept = RepairSettings(smooth_s=0.0, keep=frozenset({2}))
+    kept = RepairSettings(smooth_s=0.0, smooth_size_s=0.0, keep=frozenset({2}))
     done = repair(tracks({1: (range(30), boxes), 2: (range(45, 80), boxes)}), kept)
     assert not done.renamed and [s.ids for s in done.suggestions] == [(1, 2)]
 
@@ -147,9 +148,37 @@ def test_gaps_follow_the_camera_and_the_step() -> None:
     boxes = np.array([100, 100, 140, 200]) + shift[:, None] * np.array([1, 0, 1, 0])
     frames = [*range(0, 20, 2), *range(32, 60, 2)]
     whole = tracks({1: (frames, boxes)})  # type: ignore[dict-item]
-    done = repair(whole, RepairSettings(smooth_s=0.0, step=2), motions=pan).tracks
+    done = repair(whole, RepairSettings(smooth_s=0.0, smooth_size_s=0.0, step=2), motions=pan).tracks
     assert done.frames.tolist() == list(range(0, 60, 2))
     assert np.abs(done.xyxy - boxes[done.frames]).max() < 0.5
+
+
+def test_what_the_camera_moves_is_no_motion_of_the_object() -> None:
+    """A steady pan over a standing object: where it comes back is where it was, not as far ahead again as the pan went."""
+    pan = {frame: np.array([[1.0, 0, 9.0], [0, 1, 0]]) for frame in range(60)}
+    boxes = np.array([0, 100, 40, 200]) + 9.0 * np.arange(60)[:, None] * np.array([1, 0, 1, 0])
+    halves = tracks({1: (range(20), boxes), 2: (range(32, 60), boxes)})
+    reasons = [d.reasons for d in repair(halves, PLAIN, motions=pan).decisions if d.kind == "link"]
+    assert [r["place"] for r in reasons] == [pytest.approx(0, abs=0.01)]
+    assert not [d for d in repair(halves, PLAIN, motions={59: pan[0]}).decisions if d.reasons.get("place", 1) < 0.01]
+
+
+def test_the_camera_is_told_over_hours_of_driving_forward() -> None:
+    """Each step enlarges by half a percent about the picture's middle: after 40,000 steps the whole is past all numbers."""
+    grow, middle = 1.005, np.array([320.0, 240])
+    steps = {f: np.array([[grow, 0, 0], [0, grow, 0]]) for f in range(40_000)}
+    for step in steps.values():
+        step[:, 2] = middle * (1 - grow)
+    camera = Camera(steps)
+    for last in (5, 63, 64, 39_000):
+        for gap in (1, 64, 200):
+            there = camera.between(last, last + gap)
+            assert there is not None
+            expected = middle + grow**gap * (np.array([300.0, 250]) - middle)
+            assert there[:, :2] @ (300.0, 250) + there[:, 2] == pytest.approx(expected, abs=1e-6)
+            back = camera.between(last + gap, last)
+            assert back is not None
+            assert back[:, :2] @ expected + back[:, 2] == pytest.approx((300.0, 250), abs=1e-6)
 
 
 def test_a_jump_is_suggested_as_a_split() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -16,6 +17,7 @@ from apps.cli.job import JOURNAL
 from apps.cli.label_job import NOTHING, Spread, label_one
 from apps.cli.progress import Reporter
 from common.association.contract import Tracks
+from common.association.offline.repair import RepairSettings
 from common.cluster.contract import Outcome
 from common.cluster.local import LocalExecutor
 from common.geometry import codec
@@ -105,10 +107,12 @@ def test_the_same_as_one_worker_with_identities_kept_across_the_seam(plan: Plan,
         assert label_video(VIDEO, plan, VIDEO.support((0,)), alone)
         one = frames(alone, plan)
     seam = (cut(56, 2, 2, 16, 24)[1].start + cut(56, 2, 2, 16, 24)[0].stop) // 2
+    smoothed = math.ceil(3 * RepairSettings().smooth_size_s * VIDEO.info.fps)
+    assert seam - smoothed > 8
     keys: dict[str, set[str]] = {}
     for frame in range(VIDEO.info.frames):
         mine, theirs = parts.get(frame, {}), one.get(frame, {})
-        if frame < seam - 8:  # nothing there knows of the seam
+        if frame < seam - smoothed:  # nothing there knows of the seam
             assert {k: v.tolist() for k, v in mine.items()} == {k: v.tolist() for k, v in theirs.items()}
         boxes = np.array(list(mine.values())).reshape(-1, 4)
         for box in theirs.values():
