@@ -266,7 +266,7 @@ def _planned(
             f"{len(support.examples)} examples with {support.count} objects of {len(support.classes)} classes; "
             f"{len(candidates)} candidates."
         )
-        with reporter.stage("Trying", len(candidates)) as stage:
+        with reporter.stage("Trying", len(candidates), unit="candidates") as stage:
 
             def scored(score: Score) -> None:
                 stage.advance()

@@ -28,7 +28,7 @@ class Reporter:
                 TextColumn("{task.description:<10}"),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[rate]:>6} frames/s"),
+                TextColumn("{task.fields[rate]:>6} {task.fields[unit]}/s"),
                 TimeRemainingColumn(compact=True),
                 TextColumn("left"),
                 console=self._console,
@@ -52,28 +52,28 @@ class Reporter:
         self._console.print(f"Warning: {message}", highlight=False, markup=False, soft_wrap=True)
 
     @contextmanager
-    def stage(self, name: str, total: int, done: int = 0) -> Iterator[Stage]:
-        """Work of `total` frames, `done` of which were finished earlier."""
-        stage = Stage(self, name, total, done)
+    def stage(self, name: str, total: int, done: int = 0, unit: str = "frames") -> Iterator[Stage]:
+        """Work of `total` frames, or of what `unit` says, `done` of which were finished earlier."""
+        stage = Stage(self, name, total, done, unit)
         yield stage
         stage.show(final=True)
 
 
 class Stage:
-    """Call `advance` once per frame."""
+    """Call `advance` once per frame, or whatever the unit is."""
 
-    def __init__(self, reporter: Reporter, name: str, total: int, done: int) -> None:
+    def __init__(self, reporter: Reporter, name: str, total: int, done: int, unit: str) -> None:
         self._reporter = reporter
         self._name = name
-        self._total = total
+        self._total, self._unit = total, unit
         self._done = self._first = done
         self._started = self._shown = time.monotonic()
         bar = reporter._bar
-        self._task = bar.add_task(name, total=total, completed=done, rate="") if bar is not None else None
+        self._task = bar.add_task(name, total=total, completed=done, rate="", unit=unit) if bar is not None else None
 
     @property
     def rate(self) -> float:
-        """Frames per second so far; 0.0 before the first frame."""
+        """Frames per second so far; 0.0 before the first one."""
         return (self._done - self._first) / max(time.monotonic() - self._started, 1e-6)
 
     def advance(self) -> None:
@@ -88,5 +88,5 @@ class Stage:
             self._reporter._bar.update(self._task, completed=self._done, rate=f"{self.rate:.1f}")
         elif not self._reporter._quiet and (final or self._done < self._total):
             left = (self._total - self._done) / max(self.rate, 1e-6)
-            tail = f"{self.rate:.1f} frames/s" + ("" if final else f", {left:.0f} s left")
-            print(f"{self._name}: {self._done}/{self._total} frames, {tail}", file=sys.stderr)  # noqa: T201
+            tail = f"{self.rate:.1f} {self._unit}/s" + ("" if final else f", {left:.0f} s left")
+            print(f"{self._name}: {self._done}/{self._total} {self._unit}, {tail}", file=sys.stderr)  # noqa: T201

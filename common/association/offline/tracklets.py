@@ -90,40 +90,48 @@ class Camera:
     """Where a point of one frame is in another, over any distance. motions: by frame, previous pixels to that frame's."""
 
     def __init__(self, motions: dict[int, Affine] | None) -> None:
-        self.known = bool(motions)
         motions = motions or {}
         self._first = min(motions, default=0)
         self._count = max(motions, default=-1) + 1 - self._first
-        # of each frame, from the beginning of its block on; the last of each block is that of all of it
-        self._within = np.zeros((self._count, 3, 3))
+        # after so many motions: all of them since the block began; and of whole blocks
+        self._within = np.tile(np.eye(3), (self._count + 1, 1, 1))
+        self._blocks: list[Float] = []
+        whole: Float = np.eye(3)
         for n in range(self._count):
             move = motions.get(self._first + n)
-            step: Float = np.eye(3) if move is None else np.vstack((move, (0, 0, 1)))
-            self._within[n] = step @ self._within[n - 1] if n % _BLOCK else step
+            if move is not None:
+                whole = np.vstack((move, (0, 0, 1))) @ whole
+            if (n + 1) % _BLOCK == 0:
+                self._blocks.append(whole)
+                whole = np.eye(3)
+            self._within[n + 1] = whole
 
     def between(self, last: int, frame: int) -> Affine | None:
         """From one frame's pixels to another's; None where it did not move or is not known."""
-        if not self.known or last == frame:
+        if not self._count or last == frame:
             return None
-        start, stop = (int(np.clip(f - self._first + 1, 0, self._count)) for f in (last, frame))
-        ahead = self._ahead(min(start, stop), max(start, stop))
-        return np.asarray(ahead if start <= stop else np.linalg.inv(ahead), np.float64)[:2]
+        start, stop = self._since(np.array([last, frame]))
+        return np.asarray(stop @ np.linalg.inv(start), np.float64)[:2]
 
     def carried(self, boxes: Float, frames: Int, to: int) -> Float:
-        """Boxes cx, cy, w, h (n, 4) of these frames (n,) where they are on frame `to`, as the camera has moved."""
-        if not self.known:
+        """Boxes cx, cy, w, h (n, 4) of these frames (n,), which lie near each other, where they are on frame `to`."""
+        if not self._count or not len(boxes):
             return boxes
-        return np.concatenate(
-            [warped(box[None], self.between(int(frame), to)) for box, frame in zip(boxes, frames, strict=True)]
-        )
+        since = self._since(np.append(frames, to))
+        moves = since[-1] @ np.linalg.inv(since[:-1])
+        places = (moves[:, :2, :2] @ boxes[:, :2, None])[..., 0] + moves[:, :2, 2]
+        scales = np.sqrt(np.abs(np.linalg.det(moves[:, :2, :2])))
+        return np.concatenate((places, boxes[:, 2:] * scales[:, None]), 1)
 
-    def _ahead(self, start: int, stop: int) -> Float:
-        """All motions from the `start`-th on, up to and without the `stop`-th."""
-        found = np.eye(3)
-        while start < stop:
-            end = min(stop, (start // _BLOCK + 1) * _BLOCK)
-            part: Float = self._within[end - 1]
-            if start % _BLOCK:
-                part = np.asarray(part @ np.linalg.inv(self._within[start - 1]), np.float64)
-            found, start = part @ found, end
+    def _since(self, frames: Int) -> Float:
+        """All motions up to each of these frames from the beginning of the first one's block: float64 (n, 3, 3)."""
+        counts = np.clip(frames - self._first + 1, 0, self._count)
+        blocks = counts // _BLOCK
+        found = self._within[counts]
+        low, high = int(blocks.min()), int(blocks.max())
+        whole: Float = np.eye(3)
+        for block in range(low + 1, high + 1):
+            whole = self._blocks[block - 1] @ whole
+            there = blocks == block
+            found[there] = found[there] @ whole
         return found
