@@ -14,13 +14,16 @@ from common.association.offline.decisions import Decision, Repaired, Suggestion
 from common.association.offline.link import Links, LinkSettings, link
 from common.association.offline.tracklets import Camera, Pieces, pieces, warped
 
+_BRIEF_S = 0.2
+
 
 @dataclass(frozen=True)
 class RepairSettings:
     """fps: frames per second, all frames counted. step: frames from one detection run to the next. window_s: time at the
     ends of a track that tells how it moves. fill_s: longest gap that is filled; longer ones only while something in front
-    explains them, none where the object was mostly unseen before and after as well. flicker_s, flicker_score: tracks that
-    are shorter and have a lower mean score are dropped. smooth_s, smooth_size_s: deviation of the smoothing of places and of
+    explains them, none where the object was mostly unseen before and after as well. flicker_s, flicker_share,
+    flicker_score: tracks that are shorter than that, and than that share of the video (or 0.2 s), and have a lower mean
+    score are dropped. smooth_s, smooth_size_s: deviation of the smoothing of places and of
     sizes, which change more slowly; 0 = none. split: jump, in box sizes beyond what is usual, from which a split is suggested. keep: identities that are
     people's own and stay as they are.
     """
@@ -32,6 +35,7 @@ class RepairSettings:
     fill_s: float = 1.5
     covered: float = 0.3
     flicker_s: float = 1.0
+    flicker_share: float = 0.05
     flicker_score: float = 0.7
     smooth_s: float = 0.1
     smooth_size_s: float = 0.2
@@ -121,11 +125,13 @@ def _groups(tracks: Tracks) -> list[Int]:
 def _without_flicker(tracks: Tracks, s: RepairSettings) -> tuple[Tracks, list[Decision]]:
     keep = np.ones(len(tracks), bool)
     decisions = []
+    whole = int(np.ptp(tracks.frames)) / s.fps if len(tracks) else 0.0
+    brief = min(s.flicker_s, max(_BRIEF_S, s.flicker_share * whole))  # in a short clip nothing is there for long
     for own in _groups(tracks):
         frames, score = tracks.frames[own], float(tracks.scores[own].mean())
         seconds = (int(frames[-1]) - int(frames[0]) + abs(s.step)) / s.fps
         identity = int(tracks.ids[own[0]])
-        if seconds < s.flicker_s and score < s.flicker_score and identity not in s.keep:
+        if seconds < brief and score < s.flicker_score and identity not in s.keep:
             keep[own] = False
             why = {"seconds": seconds, "score": score}
             decisions.append(Decision("drop", (identity,), (int(frames[0]), int(frames[-1])), 1 - score, why))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -126,6 +128,16 @@ def test_flicker_goes_and_is_told() -> None:
     assert set(done.tracks.ids.tolist()) == {1}
     assert [(d.kind, d.ids, d.frames) for d in done.decisions] == [("drop", (2,), (20, 22))]
     assert set(repair(whole, PLAIN).tracks.ids.tolist()) == {1, 2}
+
+
+def test_a_short_clip_is_not_emptied() -> None:
+    """What is there for half a second is brief in a long video and most of a short clip."""
+    boxes = np.tile(np.array([100.0, 100, 140, 200]), (700, 1))
+    doubtful, sure = tracks({1: (range(15), boxes)}), tracks({2: (range(20, 35), boxes + 2000)})
+    doubtful = replace(doubtful, scores=np.full(15, 0.6, np.float32))
+    later = tracks({3: (range(650, 700), boxes + 4000)})
+    assert set(repair(Tracks.joined([doubtful, sure]), PLAIN).tracks.ids.tolist()) == {1, 2}
+    assert set(repair(Tracks.joined([doubtful, sure, later]), PLAIN).tracks.ids.tolist()) == {2, 3}
 
 
 def test_smoothing_takes_jitter_and_leaves_motion() -> None:
