@@ -135,7 +135,9 @@ def ours(sequence: Sequence, name: str) -> tuple[mot_text.MotRows, float]:
             "botsort", settings, zip(range(sequence.frames, 0, -1), seen[::-1], strict=True), motions
         )
         tracks = both_ways(tracks, backward, sequence.fps, motions=motions)
-        tracks = repair(tracks, RepairSettings(fps=sequence.fps), motions=sequence.motions).tracks
+        tracks = repair(
+            tracks, RepairSettings(fps=sequence.fps), span=(1, sequence.frames), motions=sequence.motions
+        ).tracks
     seconds = time.process_time() - before
     table = np.concatenate(
         (tracks.frames[:, None], tracks.ids[:, None], tracks.xyxy.astype(float), tracks.scores[:, None]), 1

@@ -99,8 +99,9 @@ def associate(
             known = unchanged(forward, tracks)
             done = repair(
                 tracks,
-                RepairSettings(fps=rate or 30.0, step=step),
+                RepairSettings(fps=rate or 30.0, step=step, flicker_score=settings.thresholds.brief),
                 size=wh,
+                span=(first, last),
                 motions=motions,
                 looks={ident: look for ident, look in bank.looks().items() if ident in known} or None,
             )

@@ -73,7 +73,7 @@ class Stage:
 
     @property
     def rate(self) -> float:
-        """Frames per second so far; 0.0 before the first one."""
+        """Frames, or what the unit is, per second so far; 0.0 before the first one."""
         return (self._done - self._first) / max(time.monotonic() - self._started, 1e-6)
 
     def advance(self) -> None:

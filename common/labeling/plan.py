@@ -13,7 +13,7 @@ from common.detection.exemplar.detector import ExemplarDetector
 from common.errors import FrameUnreadable, PromptInvalid
 from common.labeling import areas
 from common.labeling.candidates import make
-from common.labeling.chosen import ChosenDetector
+from common.labeling.chosen import MIDDLE, ChosenDetector
 from common.labeling.propagation import Carrier
 from common.labeling.selection import Choice
 from common.labeling.support import SupportSet
@@ -70,7 +70,7 @@ class Plan:
             UNTRACKED if self.still else self.tracker,
             self.repair and not self.still,
             self.looks,
-            confidence=_BORN,
+            confidence=MIDDLE if self.still else _BORN,
             batch=4,
         )
 

@@ -35,8 +35,14 @@ def mended(
         looks = _looks(tracks, _watched(journal.seen(), stop))
     return repair(
         tracks,
-        RepairSettings(fps=fps, step=settings.every, flicker_score=settings.thresholds.brief),
+        RepairSettings(
+            fps=fps,
+            step=settings.every,
+            flicker_score=settings.thresholds.brief,
+            people=journal.most_of_people,
+        ),
         size=(info.width, info.height),
+        span=(0, info.frames - 1),
         motions=motions,
         looks=looks or None,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +15,8 @@ from common.association.offline.link import Links, LinkSettings, link
 from common.association.offline.tracklets import Camera, Pieces, pieces, warped
 
 _BRIEF_S = 0.2
+_EDGE = 3.0
+"""Pixels from the picture's edge within which a box is cut by it."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +25,9 @@ class RepairSettings:
     ends of a track that tells how it moves. fill_s: longest gap that is filled; longer ones only while something in front
     explains them, none where the object was mostly unseen before and after as well. flicker_s, flicker_share,
     flicker_score: tracks that are shorter than that, and than that share of the video (or 0.2 s), and have a lower mean
-    score are dropped. smooth_s, smooth_size_s: deviation of the smoothing of places and of
-    sizes, which change more slowly; 0 = none. split: jump, in box sizes beyond what is usual, from which a split is suggested. keep: identities that are
-    people's own and stay as they are.
+    score are dropped. smooth_s, smooth_size_s: deviation of the smoothing of places and of sizes, which change more slowly;
+    0 = none. split: jump, in box sizes beyond what is usual, from which a split is suggested. keep: identities that are
+    people's own and stay as they are. people: identities up to this one are people's and are never dropped.
     """
 
     fps: float = 30.0
@@ -41,6 +43,7 @@ class RepairSettings:
     smooth_size_s: float = 0.2
     split: float = 0.8
     keep: frozenset[int] = frozenset()
+    people: int = 0
 
 
 def repair(
@@ -48,10 +51,11 @@ def repair(
     settings: RepairSettings | None = None,
     *,
     size: tuple[int, int] | None = None,
+    span: tuple[int, int] | None = None,
     motions: Mapping[int, Affine] | None = None,
     looks: Mapping[int, NDArray[np.floating]] | None = None,
 ) -> Repaired:
-    """size: width and height of the picture. motions: the camera's, by frame. looks: unit vectors by identity.
+    """size: width and height of the picture. span: first and last frame of the video, None = of the tracks. motions: the camera's, by frame. looks: unit vectors by identity.
 
     Filled rows have score 0..1 falling with the length of the gap, and row -1.
     """
@@ -64,8 +68,8 @@ def repair(
     ids = np.array([renamed.get(int(identity), int(identity)) for identity in found.ids], np.int64)
     tracks = _renamed(tracks, found, ids)
     suggestions += _splits(tracks, s)
-    tracks, dropped = _without_flicker(tracks, s)
-    tracks = _smoothed(tracks, s)
+    tracks, dropped = _without_flicker(tracks, s, span, {renamed.get(n, n) for n in range(1, s.people + 1)})
+    tracks = _smoothed(tracks, s, size)
     filled, added = _filled(tracks, s, camera)
     decisions += dropped + added
     decisions.sort(key=lambda d: -d.score)
@@ -122,39 +126,64 @@ def _groups(tracks: Tracks) -> list[Int]:
     return np.split(order, starts[1:]) if len(order) else []
 
 
-def _without_flicker(tracks: Tracks, s: RepairSettings) -> tuple[Tracks, list[Decision]]:
+def _without_flicker(
+    tracks: Tracks, s: RepairSettings, span: tuple[int, int] | None, people: Collection[int]
+) -> tuple[Tracks, list[Decision]]:
+    """Those that are brief and doubtful, but for what a person drew (score 1). How long it was there is not known of what the
+    video's ends cut off: it counts as brief only when it is next to nothing."""
     keep = np.ones(len(tracks), bool)
     decisions = []
-    whole = int(np.ptp(tracks.frames)) / s.fps if len(tracks) else 0.0
-    brief = min(s.flicker_s, max(_BRIEF_S, s.flicker_share * whole))  # in a short clip nothing is there for long
+    if span is None:
+        span = (int(tracks.frames.min(initial=0)), int(tracks.frames.max(initial=0)))
+    step = abs(s.step)
+    usual = min(s.flicker_s, max(_BRIEF_S, s.flicker_share * (span[1] - span[0] + 1) / s.fps))
     for own in _groups(tracks):
         frames, score = tracks.frames[own], float(tracks.scores[own].mean())
-        seconds = (int(frames[-1]) - int(frames[0]) + abs(s.step)) / s.fps
+        seconds = (int(frames[-1]) - int(frames[0]) + step) / s.fps
+        cut = int(frames[0]) < span[0] + step or int(frames[-1]) > span[1] - step
+        brief = min(usual, _BRIEF_S) if cut else usual
         identity = int(tracks.ids[own[0]])
-        if seconds < brief and score < s.flicker_score and identity not in s.keep:
+        known = identity in s.keep or identity in people or tracks.scores[own].max() >= 1
+        if seconds < brief and score < s.flicker_score and not known:
             keep[own] = False
             why = {"seconds": seconds, "score": score}
             decisions.append(Decision("drop", (identity,), (int(frames[0]), int(frames[-1])), 1 - score, why))
     return tracks.keep(keep), decisions
 
 
-def _smoothed(tracks: Tracks, s: RepairSettings) -> Tracks:
-    """Each box a little of its neighbours in time, by a line fitted around it: motion is kept, jitter is not."""
-    deviations = np.array((s.smooth_s, s.smooth_size_s)) * s.fps
-    if tracks.oriented is not None or (deviations < 0.4 * abs(s.step)).all():
+def _smoothed(tracks: Tracks, s: RepairSettings, size: tuple[int, int] | None) -> Tracks:
+    """Each box a little of its neighbours in time, by a line fitted around it: motion is kept, jitter is not. Sizes over a
+    longer time than places, but for where the picture's edge cuts the object: there they change as fast."""
+    places, sizes = (deviation * s.fps for deviation in (s.smooth_s, s.smooth_size_s))
+    least = 0.4 * abs(s.step)
+    if tracks.oriented is not None or max(places, sizes) < least:
         return tracks
     boxes = centred(tracks.xyxy)
+    cut = _at_the_edge(tracks.xyxy, size)
     out = boxes.copy()
     for own in _groups(tracks):
         if len(own) < 3 or int(tracks.ids[own[0]]) in s.keep:
             continue
-        frames = tracks.frames[own].astype(np.float64)
-        for part, deviation in zip((slice(0, 2), slice(2, 4)), deviations.tolist(), strict=True):
-            if deviation >= 0.4 * abs(s.step):
-                out[own, part] = _local_lines(frames, boxes[own, part], tracks.scores[own], deviation)
+        frames, scores = tracks.frames[own].astype(np.float64), tracks.scores[own]
+        if places >= least:
+            out[own] = _local_lines(frames, boxes[own], scores, places)
+        whole = own
+        if cut[own].any():
+            away = np.abs(frames[:, None] - frames[cut[own]]).min(1)
+            whole = own[away > 3 * sizes]
+        if sizes >= least and len(whole):
+            longer = _local_lines(frames, boxes[own, 2:], scores, sizes)
+            out[whole, 2:] = longer[np.isin(own, whole)]
     half = np.maximum(out[:, 2:], 0) / 2
     xyxy = np.concatenate((out[:, :2] - half, out[:, :2] + half), 1).astype(np.float32)
     return Tracks(tracks.frames, tracks.ids, xyxy, tracks.scores, tracks.classes, tracks.rows)
+
+
+def _at_the_edge(xyxy: NDArray[np.float32], size: tuple[int, int] | None) -> NDArray[np.bool_]:
+    """Which boxes (n, 4) the edge of a picture of that width and height cuts; none where it is not known."""
+    if size is None:
+        return np.zeros(len(xyxy), bool)
+    return np.asarray((xyxy[:, :2] < _EDGE).any(1) | (xyxy[:, 2:] > np.array(size) - _EDGE).any(1), bool)
 
 
 def _local_lines(frames: Float, boxes: Float, scores: NDArray[np.floating], deviation: float) -> Float:

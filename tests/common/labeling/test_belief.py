@@ -82,3 +82,28 @@ def test_a_thing_of_another_class_may_be_a_part():
 def test_of_two_that_are_equally_sure_the_first_stays():
     frames = [[seen(1, WHOLE, 0.9), seen(2, WHOLE, 0.9)] for _ in range(10)]
     assert judged(frames) == {2}
+
+
+def test_what_was_found_once_is_as_good_as_the_threshold():
+    assert judged([[seen(1, WHOLE, 0.55)], [seen(2, WHOLE, 0.45)]]) == {2}
+
+
+def test_a_label_counts_more_than_a_score():
+    frames = [[seen(1, WHOLE, 0.95), seen(2, WHOLE, 0.8)] for _ in range(10)]
+    assert judged(frames, confirmed={2}) == {1}
+
+
+def test_what_is_not_believed_takes_nothing_with_it():
+    """A second find between two neighbours goes, and they stay; and nothing goes for lying on a false alarm."""
+    three = [[seen(n, (25.0 * (n - 1), 0, 25.0 * (n + 3), 100), 1 - n / 10) for n in (1, 2, 3)] for _ in range(10)]
+    assert judged(three) == {2}
+    on_an_alarm = [[seen(1, WHOLE, 0.7), seen(2, WHOLE, 1.0 if n == 0 else 0.5)] for n in range(10)]
+    assert judged(on_an_alarm) == {2}
+
+
+def test_a_box_around_several_things_does_not_swallow_them():
+    frames = [
+        [seen(1, (0, 0, 100, 100), 0.95), *(seen(n, (50.0 * n - 98, 2, 50.0 * n - 54, 98), 0.9) for n in (2, 3))]
+        for _ in range(10)
+    ]
+    assert judged(frames) == set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from common.errors import PromptInvalid
 from common.geometry.measures import box_iou
 from common.geometry.types import Box
 from common.labeling.candidates import Candidate
-from common.labeling.chosen import Rule
+from common.labeling.chosen import MIDDLE, Rule
 from common.labeling.plan import Plan, labelled_boxes, make_plan
 from common.labeling.propagation import Carrier
 from common.labeling.queue import review_queue
@@ -199,3 +200,9 @@ def test_sure_and_labelled_objects_need_no_review():
 def test_an_end_in_the_middle_of_the_picture_is_asked_about():
     assert any(item.kind == "ended" for item in queue(stretch("a1", 0, 50, 0.95)))
     assert not any(item.kind == "ended" for item in queue(stretch("a1", 0, 50, 0.95, x=178)))
+
+
+def test_finds_of_stills_need_the_chosen_threshold_and_objects_of_videos_a_surer_beginning(plan: Plan) -> None:
+    assert replace(plan, still=True).settings().thresholds.birth == MIDDLE
+    assert plan.settings().thresholds.birth > MIDDLE
+    assert plan.settings().thresholds.high == pytest.approx(MIDDLE), "known ones go on with every find"

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
 import numpy as np
 import pytest
 
-from common.association.contract import Given
+from common.association.contract import Given, Tracks
+from common.association.offline.decisions import Repaired
+from common.association.offline.repair import RepairSettings
 from common.detection.contract import Detections, DetectorCard
 from common.errors import Interrupted
-from common.prediction import kept
+from common.prediction import kept, mending
 from common.prediction.journal import Journal
 from common.prediction.results import Results
 from common.prediction.seeds import Seeds
@@ -119,6 +122,21 @@ def test_what_people_labelled_is_theirs_from_both_ends(tmp_path: Path) -> None:
         upper = [(frame, ident) for frame, ident, box in rows(journal) if box[1] < 60]
         assert repaired is not None and {ident for _, ident in upper} == {repaired.renamed.get(1, 1)}
         assert {frame for frame, _ in upper} >= set(range(12, FRAMES)) - {30}
+
+
+def test_repair_is_told_what_is_sure_and_how_long_the_video_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A detector whose sure finds score 0.3 has sure brief tracks, too; and people's identities are known."""
+    told = []
+
+    def repair(tracks: Tracks, settings: RepairSettings, **more: object) -> Repaired:
+        told.append((settings.flicker_score, settings.people, more["span"]))
+        return Repaired(tracks, (), (), {})
+
+    run(tmp_path / "j", seeds=Seeds(1, lambda _: None))
+    monkeypatch.setattr(mending, "repair", repair)
+    with Journal(tmp_path / "j", "job") as journal:
+        Results(journal, replace(SETTINGS, confidence=0.3), NumberedSource(FRAMES).info)
+        assert told == [(pytest.approx(0.35), journal.most_of_people, (0, FRAMES - 1))]
 
 
 def test_repair_can_be_stopped(tmp_path: Path) -> None:
