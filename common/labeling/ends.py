@@ -13,13 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.association.contract import Tracks
+from common.association.offline.repair import EDGE
 from common.geometry.measures import box_iou
 from common.video.contract import VideoInfo
 
 Float = NDArray[np.float64]
 
-_EDGE = 3.0
-"""Pixels from the picture's edge within which a box is cut by it."""
 _WAY_S = 0.5
 """Time that tells how an object moves, and how large it is."""
 _REACH_S = 1.0
@@ -92,7 +91,7 @@ def _one_end(frames: NDArray[np.int64], boxes: Float, size: tuple[int, int], fps
     """Of the beginning of one object; None where it is not sure that it came in over the edge."""
     edge = np.array([*size, *size], np.float64)
     boxes = np.clip(boxes, 0, edge)
-    low, high = boxes[:, :2] < _EDGE, boxes[:, 2:] > edge[2:] - _EDGE
+    low, high = boxes[:, :2] < EDGE, boxes[:, 2:] > edge[2:] - EDGE
     reach, window = max(_LEAST, round(_REACH_S * fps)), max(_LEAST, round(_WAY_S * fps))
     whole = np.flatnonzero(~(low | high).any(1))[:window]
     if len(whole) < _LEAST or frames[whole[-1]] - frames[whole[0]] > 2 * window:
@@ -112,7 +111,7 @@ def _one_end(frames: NDArray[np.int64], boxes: Float, size: tuple[int, int], fps
 
     if start == 0:
         centre = place - pace * max(1, round(_TOUCH_S * fps))
-        if ((centre - extent / 2 > _EDGE) & (centre + extent / 2 < edge[2:] - _EDGE)).all():
+        if ((centre - extent / 2 > EDGE) & (centre + extent / 2 < edge[2:] - EDGE)).all():
             return None
 
     # where the edge cuts it, no less is seen than must be there

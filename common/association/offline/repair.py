@@ -15,7 +15,8 @@ from common.association.offline.link import Links, LinkSettings, link
 from common.association.offline.tracklets import Camera, Pieces, pieces, warped
 
 _BRIEF_S = 0.2
-_EDGE = 3.0
+"""Time that is brief in every video."""
+EDGE = 3.0
 """Pixels from the picture's edge within which a box is cut by it."""
 
 
@@ -55,7 +56,8 @@ def repair(
     motions: Mapping[int, Affine] | None = None,
     looks: Mapping[int, NDArray[np.floating]] | None = None,
 ) -> Repaired:
-    """size: width and height of the picture. span: first and last frame of the video, None = of the tracks. motions: the camera's, by frame. looks: unit vectors by identity.
+    """size: width and height of the picture. span: first and last frame of the video, None = from 0 to the tracks' last.
+    motions: the camera's, by frame. looks: unit vectors by identity.
 
     Filled rows have score 0..1 falling with the length of the gap, and row -1.
     """
@@ -134,7 +136,7 @@ def _without_flicker(
     keep = np.ones(len(tracks), bool)
     decisions = []
     if span is None:
-        span = (int(tracks.frames.min(initial=0)), int(tracks.frames.max(initial=0)))
+        span = (0, int(tracks.frames.max(initial=0)))
     step = abs(s.step)
     usual = min(s.flicker_s, max(_BRIEF_S, s.flicker_share * (span[1] - span[0] + 1) / s.fps))
     for own in _groups(tracks):
@@ -183,7 +185,7 @@ def _at_the_edge(xyxy: NDArray[np.float32], size: tuple[int, int] | None) -> NDA
     """Which boxes (n, 4) the edge of a picture of that width and height cuts; none where it is not known."""
     if size is None:
         return np.zeros(len(xyxy), bool)
-    return np.asarray((xyxy[:, :2] < _EDGE).any(1) | (xyxy[:, 2:] > np.array(size) - _EDGE).any(1), bool)
+    return np.asarray((xyxy[:, :2] < EDGE).any(1) | (xyxy[:, 2:] > np.array(size) - EDGE).any(1), bool)
 
 
 def _local_lines(frames: Float, boxes: Float, scores: NDArray[np.floating], deviation: float) -> Float:
