@@ -26,6 +26,7 @@ from common.geometry.types import Mask
 from common.serving.access import Caller
 from common.supervisely_io.retry import ONCE
 from common.supervisely_io.server import Server, Timeouts
+from common.tls import trusted
 from common.tracking.contract import Prediction
 from common.tracking.presence import Presence, PresenceSettings
 from common.tracking.snapshot import pack, unpack
@@ -88,7 +89,9 @@ class Address:
                 raise EngineFailed(str(error)) from error
         body = {"context": context, "state": state, "server_address": caller.address, "api_token": caller.token}
         try:
-            reply = httpx.post(f"{self.url}/{command}", json=body, timeout=TIMEOUT_S, follow_redirects=False)
+            reply = httpx.post(
+                f"{self.url}/{command}", json=body, timeout=TIMEOUT_S, follow_redirects=False, verify=trusted()
+            )
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise EngineFailed(f"the app at {self.url} gave no answer ({type(error).__name__})") from error
         if reply.status_code != 200:

@@ -21,6 +21,7 @@ from apps.workbench.settings import Settings
 from apps.workbench.store.blobs import BlobFolder
 from apps.workbench.store.database import Database
 from apps.workbench.supervisor import Supervisor
+from common.tls import trusted
 
 
 @dataclass
@@ -69,7 +70,7 @@ def build(settings: Settings, nursery: Nursery | None = None) -> Workbench:
     database = Database(settings.data / "workbench.db")
     hub = Hub()
     # Apps answer on this machine: a proxy of the environment must not get their traffic and tokens.
-    http = httpx.AsyncClient(trust_env=False, limits=httpx.Limits(max_connections=None))
+    http = httpx.AsyncClient(trust_env=False, verify=trusted(), limits=httpx.Limits(max_connections=None))
     bench = Workbench(
         settings=settings,
         token=token,

@@ -16,6 +16,7 @@ import httpx
 
 from common.errors import Interrupted, ServerRefused, ServerUnreachable, UserError
 from common.supervisely_io.retry import ONCE, Retry, retry_after, transient
+from common.tls import trusted
 
 Json = Any
 """A JSON value as `json.loads` gives it."""
@@ -86,6 +87,7 @@ class Server:
             limits=httpx.Limits(max_connections=16, max_keepalive_connections=8, keepalive_expiry=3.0),
             follow_redirects=False,
             transport=transport,
+            verify=trusted(),
         )
 
     def __repr__(self) -> str:

@@ -11,6 +11,8 @@ from typing import Any
 import httpcore
 import httpx
 
+from common.tls import trusted
+
 Lookup = Callable[[str, int], Sequence[str]]
 """The addresses (numbers) at which a host's port may be visited; raises where it may not."""
 Left = Callable[[], float | None]
@@ -21,9 +23,7 @@ class GuardedTransport(httpx.BaseTransport):
     """For `httpx.Client`. What lookup and left raise reaches the caller. Proxies are not used."""
 
     def __init__(self, lookup: Lookup, left: Left) -> None:
-        self._pool = httpcore.ConnectionPool(
-            ssl_context=httpx.create_ssl_context(), network_backend=_Network(lookup, left)
-        )
+        self._pool = httpcore.ConnectionPool(ssl_context=trusted(), network_backend=_Network(lookup, left))
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         assert isinstance(request.stream, httpx.SyncByteStream)

@@ -20,6 +20,7 @@ from urllib.request import getproxies
 import httpx
 
 from common.errors import Interrupted, OutputUnusable, WeightsInvalid, WeightsMissing
+from common.tls import trusted
 from common.weights.guarded import GuardedTransport, Left
 
 log = logging.getLogger(__name__)
@@ -124,7 +125,7 @@ def _client(rules: Rules, left: Left) -> httpx.Client:
         return [str(address) for address in found]
 
     transport = None if _proxied() else GuardedTransport(lookup, left)
-    return httpx.Client(timeout=rules.timeout_s, follow_redirects=False, transport=transport)
+    return httpx.Client(timeout=rules.timeout_s, follow_redirects=False, transport=transport, verify=trusted())
 
 
 def _attempt(

@@ -13,6 +13,7 @@ from common.supervisely_io.records import VideoRecord
 from common.supervisely_io.retry import Retry
 from common.supervisely_io.server import Server, Timeouts
 from common.supervisely_io.videos import video as video_by_id
+from common.tls import trusted
 from tests.apps.workbench.conftest import _sdk_speaks_plain_http, clip, labelled, served
 from tests.apps.workbench.harness import Labelled, Served
 
@@ -42,7 +43,7 @@ class Wire(httpx.BaseTransport):
     """The real network, which counts calls by method and lets a test see or change requests and replies."""
 
     def __init__(self) -> None:
-        self.inner = httpx.HTTPTransport()
+        self.inner = httpx.HTTPTransport(verify=trusted())
         self.calls: dict[str, int] = {}
         self.before: Callable[[str, httpx.Request], httpx.Request] = lambda _, request: request
         self.after: Callable[[str, httpx.Request], None] = lambda *_: None
