@@ -17,20 +17,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.apps.workbench.annotator.browser import (  # noqa: E402
-    FLAGS,
-    Bench,
-    Screen,
-    find_chromium,
-    square,
-    wait,
-    write_clip,
-)
+from tests import chromium  # noqa: E402
+from tests.apps.workbench.annotator.browser import Bench, Screen, square, wait, write_clip  # noqa: E402
 from tests.apps.workbench.harness import free_port  # noqa: E402
 
 SIZE = (1920, 1080)
@@ -43,22 +36,19 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=400)
     parser.add_argument("--steps", type=int, default=190)
     asked = parser.parse_args()
-    path = find_chromium()
-    if path is None:
+    if chromium.find() is None:
         print("No Chromium on this machine; nothing is measured.")
         return 0
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as folder, chromium.launched() as browser:
         clip = write_clip(Path(folder) / "clip.mp4", asked.frames, *SIZE, 1)
         bench = Bench(Path(folder) / "data", free_port())
         try:
             video = bench.upload(clip)
             wait(lambda: any(a["autoTrack"] and a["ready"] for a in bench.own("GET", "annotator/apps")), "Auto Track")
-            browser = playwright.chromium.launch(executable_path=path, headless=True, args=list(FLAGS))
             for window in WINDOWS:
                 page = browser.new_page(viewport={"width": window[0], "height": window[1]})
                 measure(page, bench, video, asked.frames, asked.steps)
                 page.close()
-            browser.close()
         finally:
             bench.stop()
     return 0

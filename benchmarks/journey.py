@@ -22,14 +22,15 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from common.evaluation.scenes import random_scene  # noqa: E402
 from common.video.writer import VideoWriter  # noqa: E402
-from tests.apps.workbench.annotator.browser import FLAGS, find_chromium, wait  # noqa: E402
+from tests import chromium  # noqa: E402
+from tests.apps.workbench.annotator.browser import wait  # noqa: E402
 from tests.apps.workbench.harness import free_port  # noqa: E402
 
 TRACKED = "[...annotator.S.codes.values()][0]?.reduce((n, code) => n + (code !== 0), 0) ?? 0"
@@ -138,11 +139,10 @@ def main() -> int:
     parser.add_argument("--box", default="")
     parser.add_argument("--pause", type=float, default=2.0)
     asked = parser.parse_args()
-    chromium = find_chromium()
-    if chromium is None:
+    if chromium.find() is None:
         print("No Chromium on this machine; nothing is measured.")
         return 0
-    with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as name, chromium.launched() as browser:
         folder = Path(name)
         if asked.video is None:
             video, truth = _scene(folder)
@@ -159,7 +159,6 @@ def main() -> int:
             cwd=ROOT, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         try:
-            browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=list(FLAGS))
             page = browser.new_page(viewport={"width": 1280, "height": 720})
             errors: list[str] = []
             page.on("pageerror", lambda error: errors.append(str(error)))
@@ -175,7 +174,6 @@ def main() -> int:
             journey.step("exported, and read with the SDK", lambda: journey.export(folder, video))
             if errors:
                 print("errors in the page:", *errors, sep="\n  ")
-            browser.close()
         finally:
             suite.send_signal(signal.SIGINT)
             suite.wait(60)

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import requests
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.apps.workbench.annotator.browser import FLAGS, find_chromium, wait  # noqa: E402
+from tests import chromium  # noqa: E402
+from tests.apps.workbench.annotator.browser import wait  # noqa: E402
 from tests.apps.workbench.harness import free_port  # noqa: E402
 
 FOLDER = Path(__file__).with_name("screens")
@@ -27,21 +28,17 @@ PATIENCE_S = 900.0
 
 
 def main() -> None:
-    path = find_chromium()
-    assert path is not None, "no Chromium on this machine"
-    with tempfile.TemporaryDirectory() as data, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as data, chromium.launched() as browser:
         port = free_port()
         address = f"http://127.0.0.1:{port}"
         command = [sys.executable, "-m", "apps", "run", "--data", data, "--port", str(port), "--no-browser"]
         suite = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             wait(lambda: answers(address), "the suite's start", PATIENCE_S)
-            browser = playwright.chromium.launch(executable_path=path, headless=True, args=list(FLAGS))
             page = browser.new_page(viewport=SIZE, color_scheme="dark")
             page.set_default_timeout(PATIENCE_S * 1000)
             page.goto(address)
             walk(page)
-            browser.close()
         finally:
             suite.terminate()
             suite.wait(60)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from apps.workbench.specs import AppSpec, read_spec
 from common.errors import EngineUnavailable, ServerRefused
 from common.serving.access import Access, normalised
 from common.serving.settings import ServingSettings
+from tests import chromium
 from tests.apps.auto_track.conftest import AppServer, Auto, Lab, wait_until
 from tests.apps.workbench.harness import Running, Served, free_port
 from tests.apps.workbench.test_tasks import ROOT
@@ -211,14 +211,10 @@ def test_waiting_ends_one_day(auto: Auto) -> None:
 
 @pytest.mark.slow
 def test_the_page_starts_and_chooses_an_app(auto: Auto) -> None:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    names = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome")
-    browser = next((path for name in names if (path := shutil.which(name))), None)
-    if browser is None:
-        pytest.skip("there is no Chromium on this machine")
-    with sync_api.sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=browser, args=["--no-sandbox", "--disable-gpu"])
-        page = running.new_page()
+    if chromium.find() is None:
+        pytest.skip(chromium.MISSING)
+    with chromium.launched() as browser:
+        page = browser.new_page()
         page.set_default_timeout(90_000)
         faults: list[str] = []
         page.on("pageerror", lambda error: faults.append(str(error)))
@@ -230,7 +226,6 @@ def test_the_page_starts_and_chooses_an_app(auto: Auto) -> None:
         page.wait_for_selector("#starting li:has-text('Box Tracker is ready')")
         page.wait_for_function("document.getElementById('kind-rectangle').value.includes('task_id')")
         assert page.is_visible(".again >> nth=0")
-        running.close()
     assert faults == []
     chosen = auto.service.store.get()
     assert not chosen.engine("bitmap").chosen

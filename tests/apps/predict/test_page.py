@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,11 +9,11 @@ from typing import Any
 import pytest
 
 from apps.predict import pictures
+from tests import chromium
 from tests.apps.detector.harness import BrightDetector, picture
 from tests.apps.predict.conftest import Predicting, Project
 
 PATIENCE_MS = 60_000
-NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome")
 
 
 @pytest.fixture
@@ -26,14 +25,10 @@ def page(predict: Predicting) -> Iterator[object]:
 @contextmanager
 def browser_at(url: str) -> Iterator[Any]:
     """An app's page, which must raise no error and load nothing from elsewhere."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    browser = next((path for name in NAMES if (path := shutil.which(name))), None)
-    if browser is None:
-        pytest.skip("there is no Chromium on this machine")
-    with sync_api.sync_playwright() as driver:
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-        running = driver.chromium.launch(executable_path=browser, args=flags)
-        opened = running.new_page()
+    if chromium.find() is None:
+        pytest.skip(chromium.MISSING)
+    with chromium.launched() as browser:
+        opened = browser.new_page()
         opened.set_default_timeout(PATIENCE_MS)
         faults: list[str] = []
         elsewhere: list[str] = []
@@ -44,7 +39,6 @@ def browser_at(url: str) -> Iterator[Any]:
         assert faults == []
         own = (url, "blob:", "data:")
         assert [one for one in elsewhere if not one.startswith(own)] == [], "the page loads nothing from elsewhere"
-        running.close()
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,16 +19,6 @@ from playwright.sync_api import Page
 ROOT = Path(__file__).parents[4]
 PATIENCE_S = 90.0
 """For a machine that is busy with other tests; nothing is slow on an idle one."""
-
-FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
-
-
-def find_chromium() -> str | None:
-    names = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome")
-    return next((path for name in names if (path := shutil.which(name))), None)
 
 
 def wait(done: Callable[[], Any], what: str = "it", patience_s: float = PATIENCE_S) -> Any:

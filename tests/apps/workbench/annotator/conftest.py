@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
-from tests.apps.workbench.annotator.browser import FLAGS, PATIENCE_S, Bench, Screen, find_chromium, wait, write_clip
+from tests import chromium
+from tests.apps.workbench.annotator.browser import PATIENCE_S, Bench, Screen, wait, write_clip
 from tests.apps.workbench.harness import free_port
 
 FRAMES = 48
@@ -43,20 +44,17 @@ def tracking(bench: Bench) -> Bench:
 
 
 @pytest.fixture(scope="package")
-def chromium() -> Iterator[Browser]:
+def browser() -> Iterator[Browser]:
     """Gone before other tests run: while Playwright runs, this thread counts as one with an event loop."""
-    path = find_chromium()
-    if path is None:
-        pytest.skip("no Chromium on this machine (Debian/Ubuntu: apt-get install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, headless=True, args=list(FLAGS))
-        yield browser
-        browser.close()
+    if chromium.find() is None:
+        pytest.skip(chromium.MISSING)
+    with chromium.launched() as started:
+        yield started
 
 
 @pytest.fixture
-def screen(chromium: Browser, bench: Bench, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Screen]:
-    context = chromium.new_context(viewport={"width": 1280, "height": 720}, accept_downloads=True, color_scheme="dark")
+def screen(browser: Browser, bench: Bench, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Screen]:
+    context = browser.new_context(viewport={"width": 1280, "height": 720}, accept_downloads=True, color_scheme="dark")
     context.set_default_timeout(PATIENCE_S * 1000)
     made = Screen(context.new_page(), bench)
     yield made
