@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+_ROWS = 256
+"""Queries at a time: their weights, for all keys, are in memory."""
+
 
 def rotations(attention: Any, places: Tensor) -> Tensor:
     """complex64 (N, d / 2): how far each of N places turns each pair of channels (RoPE, axial).
@@ -57,16 +60,29 @@ def _attention(
     module: Any, query: Tensor, key: Tensor, value: Tensor, turns: Tensor, key_turns: Tensor, told: int
 ) -> Tensor:
     heads = module.num_attention_heads
-    q, k, v = (
+    q, k = (
         project(tokens).unflatten(2, (heads, -1)).transpose(1, 2)
-        for project, tokens in ((module.q_proj, query), (module.k_proj, key), (module.v_proj, value))
+        for project, tokens in ((module.q_proj, query), (module.k_proj, key))
     )
     placed = k.shape[2] - told
     k = torch.cat([_turned(k[:, :, :placed], key_turns), k[:, :, placed:]], 2) if told else _turned(k, key_turns)
     q = _turned(q, turns).expand(len(k), -1, -1, -1)
-    out = functional.scaled_dot_product_attention(q, k, v, scale=module.scaling)
-    result: Tensor = module.o_proj(out.transpose(1, 2).flatten(2))
+    narrow = heads == 1 and value.shape[2] < q.shape[3]
+    if narrow and value.device.type == "cpu":  # kernels of GPUs want values as wide as keys
+        # weights sum to one, so the mean of projections is the projection of the mean
+        each = zip(q[:, 0], k[:, 0], value, strict=True)
+        out = module.v_proj(torch.stack([_mean(*parts, module.scaling) for parts in each]))
+    else:
+        v = module.v_proj(value).unflatten(2, (heads, -1)).transpose(1, 2)
+        out = functional.scaled_dot_product_attention(q, k, v, scale=module.scaling).transpose(1, 2).flatten(2)
+    result: Tensor = module.o_proj(out)
     return result
+
+
+def _mean(query: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
+    """For each query (Nq, d) the mean of values (Nk, c), weighted by how well their keys (Nk, d) answer it: (Nq, c)."""
+    query, keys = query * scale, keys.T
+    return torch.cat([torch.mm(torch.softmax(torch.mm(part, keys), 1), values) for part in torch.split(query, _ROWS)])
 
 
 def _turned(tokens: Tensor, turns: Tensor) -> Tensor:
