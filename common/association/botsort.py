@@ -33,7 +33,8 @@ class BotSort(OnlineAssociator):
         def round_of(rows: Bool, columns: Bool, table: Float, limit: float) -> None:
             i, j = (rows & open_rows).nonzero()[0], (columns & open_columns).nonzero()[0]
             if len(i) and len(j):
-                a, b = assign(table.take(i, 0).take(j, 1), limit)
+                part = table if len(i) == len(tracks) else table.take(i, 0)
+                a, b = assign(part if len(j) == len(seen) else part.take(j, 1), limit)
                 found.append((i[a], j[b]))
                 open_rows[i[a]] = False
                 open_columns[j[b]] = False
@@ -42,10 +43,10 @@ class BotSort(OnlineAssociator):
         round_of(sure, seen.good, first, s.match)
         doubtful = ~seen.good
         plain = None
-        if doubtful.any():
+        if np.count_nonzero(doubtful):
             plain = cost + overlap * (seen.scores - 1)
             round_of(sure & (tracks.gap <= ticks + 1e-9), doubtful, plain, s.match_low)
-        if not sure.all():
+        if np.count_nonzero(sure) < len(sure):
             round_of(~sure, seen.good, cost, s.match_new)
             if plain is not None:
                 round_of(~sure, doubtful, plain, s.match_low)

@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 Float = NDArray[np.float64]
 
 _ONE, _OTHER = np.array((2, 2, 2, 3)), np.array((3, 3, 2, 3))
+# with few boxes what counts is how many array operations there are: what is linear is one product with a table
+_CORNERS = np.array(((1, 0, -0.5, 0), (0, 1, 0, -0.5), (1, 0, 0.5, 0), (0, 1, 0, 0.5)))
+_CENTRED = np.array(((0.5, 0, 0.5, 0), (0, 0.5, 0, 0.5), (-1, 0, 1, 0), (0, -1, 0, 1)))
 MIN_SIZE = 1e-2
 """Pixels; boxes do not get thinner than this."""
 
@@ -44,17 +47,12 @@ class Motion:
     NAMES = ("pos", "vel", "pp", "pv", "vv")
 
     def __init__(self, whole: Float) -> None:
-        """whole: float64 (5, n, 4), in the order of `NAMES`."""
+        """whole: float64 (20, n), C-contiguous: the four of each of `NAMES`, in their order."""
         self.whole = whole
-        self.pos: Float
-        self.vel: Float
-        self.pp: Float
-        self.pv: Float
-        self.vv: Float
-        self.pos, self.vel, self.pp, self.pv, self.vv = whole
+        self.pos, self.vel, self.pp, self.pv, self.vv = (whole[at : at + 4].T for at in range(0, 20, 4))
 
     def __len__(self) -> int:
-        return len(self.pos)
+        return self.whole.shape[1]
 
     def __reduce__(self) -> tuple[type[Motion], tuple[Float]]:
         return Motion, (self.whole,)  # copies are views of their own array again
@@ -72,35 +70,35 @@ class Motion:
 
 def corners(pos: Float) -> Float:
     """x1, y1, x2, y2 float64 (n, 4) of cx, cy, w, h."""
-    out = np.empty_like(pos)
-    half = pos[:, 2:] / 2
-    np.subtract(pos[:, :2], half, out=out[:, :2])
-    np.add(pos[:, :2], half, out=out[:, 2:])
+    out: Float = _CORNERS.dot(pos.T).T
     return out
 
 
 def centred(xyxy: NDArray[np.floating]) -> Float:
     """cx, cy, w, h float64 (n, 4) of x1, y1, x2, y2."""
-    boxes = np.asarray(xyxy, np.float64).reshape(-1, 4)
-    out = np.empty_like(boxes)
-    out[:, :2] = (boxes[:, :2] + boxes[:, 2:]) / 2
-    out[:, 2:] = np.maximum(boxes[:, 2:] - boxes[:, :2], MIN_SIZE)
-    return out
+    out: Float = _CENTRED.dot(np.asarray(xyxy, np.float64).reshape(-1, 4).T)
+    sides = out[2:]
+    np.maximum(sides, MIN_SIZE, out=sides)
+    return out.T
 
 
 def squares(pos: Float) -> Float:
     """Squares of what noise is measured in, float64 (n, 4): of the geometric mean of the sides for the centre, of each side
-    for itself."""
-    size = np.maximum(pos, MIN_SIZE)
-    out: Float = size.take(_ONE, 1)
-    out *= size.take(_OTHER, 1)
+    for itself. pos: cx, cy, w, h, float64 (n, 4)."""
+    return _squares(pos.T).T
+
+
+def _squares(pos: Float) -> Float:
+    """The same with a row for each coordinate, (4, n)."""
+    out: Float = pos.take(_ONE, 0)
+    out *= pos.take(_OTHER, 0)
     return out
 
 
 def born(boxes: Float, model: MotionModel) -> Motion:
     """New objects at cx, cy, w, h float64 (n, 4), of unknown speed."""
     scale2 = squares(boxes)
-    motion = Motion(np.zeros((5, len(boxes), 4)))
+    motion = Motion(np.zeros((20, len(boxes))))
     motion.pos[:] = boxes
     np.multiply(scale2, (2 * model.measurement) ** 2, out=motion.pp)
     np.multiply(scale2, model.birth**2, out=motion.vv)
@@ -111,61 +109,60 @@ def predict(motion: Motion, ticks: float, model: MotionModel) -> None:
     """Moves all boxes on by `ticks` >= 0, in place."""
     if not len(motion) or ticks <= 0:
         return
-    left, way = _fading(model, ticks)
-    pos, vel, pp, pv, vv = motion.pos, motion.vel, motion.pp, motion.pv, motion.vv
-    scale2 = squares(pos)
-    pos += way * vel
-    size = pos[:, 2:]
-    np.maximum(size, MIN_SIZE, out=size)
-    vel *= left
-    # with few boxes what counts is how many operations there are: products are made once and added in place
-    noise = model.speed**2 * ticks
-    drift = way * vv
-    pp += scale2 * (model.position**2 * ticks + noise * (ticks**2 / 3))
-    pv *= 2
-    pv += drift
-    pp += way * pv
-    pv += drift
-    pv *= left / 2
-    vv *= left * left
-    scale2 *= noise
-    vv += scale2
-    scale2 *= ticks / 2
-    pv += scale2
+    step, noise = _step(model, ticks)
+    whole = motion.whole
+    grown = noise.dot(_squares(whole[:4]))
+    np.add(step.dot(whole), grown, out=whole)
+    np.maximum(whole[2:4], MIN_SIZE, out=whole[2:4])
 
 
 @lru_cache(maxsize=64)
-def _fading(model: MotionModel, ticks: float) -> tuple[Float, Float]:
-    """What is left of speeds after a while, and how far a speed of 1 leads in it; float64 (4,) each."""
+def _step(model: MotionModel, ticks: float) -> tuple[Float, Float]:
+    """How a state (20, n) goes on, as a table (20, 20), and what squared sizes (4, n) add to it, as a table (20, 4)."""
     time = np.array([model.fade, model.fade, model.fade_size, model.fade_size])
-    left = np.exp(-ticks / time)
-    way = time * (1 - left)
-    left.setflags(write=False)
-    way.setflags(write=False)
-    return left, way
+    left = np.exp(-ticks / time)  # of a speed
+    way = time * (1 - left)  # of a speed of 1
+    step = np.zeros((5, 4, 5, 4))  # to each of `NAMES` and coordinates, from each
+    noise = np.zeros((5, 4, 4))
+    speed = model.speed**2 * ticks
+    added = {"pp": model.position**2 * ticks + speed * ticks**2 / 3, "pv": speed * ticks / 2, "vv": speed}
+    factors = {
+        ("pos", "pos"): np.ones(4),
+        ("vel", "pos"): way,
+        ("vel", "vel"): left,
+        ("pp", "pp"): np.ones(4),
+        ("pv", "pp"): 2 * way,
+        ("vv", "pp"): way**2,
+        ("pv", "pv"): left,
+        ("vv", "pv"): way * left,
+        ("vv", "vv"): left**2,
+    }
+    each = np.arange(4)
+    for (source, target), factor in factors.items():
+        step[Motion.NAMES.index(target), each, Motion.NAMES.index(source), each] = factor
+    for target, share in added.items():
+        noise[Motion.NAMES.index(target), each, each] = share
+    tables: tuple[Float, Float] = step.reshape(20, 20), noise.reshape(20, 4)
+    for table in tables:
+        table.setflags(write=False)
+    return tables
 
 
-def correct(motion: Motion, index: NDArray[np.int64] | None, boxes: Float, deviation: NDArray[np.floating]) -> None:
-    """Takes measurements cx, cy, w, h float64 (k, 4) of the objects `index` (None = all), in place. deviation: float64 (k,),
-    of the measurement in box sizes."""
-    part = motion.whole if index is None else motion.whole.take(index, 1)
-    pos, vel, pp, pv, vv = part
-    off = boxes - pos
-    noise = squares(boxes)
-    noise *= np.square(deviation)[:, None]
-    spread = pp + noise
-    gain_speed = pv / spread
-    noise /= spread  # 1 - gain
-    pos += off
-    pos -= noise * off
-    np.maximum(pos[:, 2:], MIN_SIZE, out=pos[:, 2:])
-    pp *= noise
-    vv -= gain_speed * pv
-    pv *= noise
-    gain_speed *= off
-    vel += gain_speed
-    if index is not None:
-        motion.whole[:, index] = part
+def correct(motion: Motion, index: NDArray[np.int64], boxes: Float, deviation: NDArray[np.floating]) -> None:
+    """Takes measurements cx, cy, w, h float64 (k, 4) of the objects `index`, in place. deviation: float64 (k,), of the
+    measurement in box sizes."""
+    seen = boxes.T
+    part = motion.whole.take(index, 1).reshape(5, 4, -1)
+    noise = _squares(seen)
+    noise *= np.square(deviation)
+    gain = part[2:4] / (part[2] + noise)  # of the place, and of the speed
+    noise *= gain[0]  # what is left of the place's variance; less exact as a difference
+    part[:2] += gain * (seen - part[0])
+    part[3:] -= gain * part[3]
+    part[2] = noise
+    sides = part[0, 2:]
+    np.maximum(sides, MIN_SIZE, out=sides)
+    motion.whole[:, index] = part.reshape(20, -1)
 
 
 def warp(motion: Motion, affine: Float) -> None:

@@ -86,17 +86,18 @@ class OnlineAssociator(ABC):
             if shift is not None:
                 tracks.motion.pos[:, :2] += shift
                 overlap = self._overlap(seen)
-        free = ~(tracks.human & (tracks.gap == 0))
+        free = np.ones(len(tracks), bool)
+        if np.count_nonzero(tracks.human):
+            free = ~(tracks.human & (tracks.gap == 0))
         rows, columns = self._match(seen, overlap, free, ticks)
-        if len(rows) == len(tracks):  # all, in the order of the table: nothing needs to be picked out
-            columns = columns[rows.argsort()]
-            rows = np.arange(len(rows))
+        order = tracks.ids[rows].argsort()
+        rows, columns = rows[order], columns[order]
         self._take(rows, columns, seen)
         out = self._given_out(rows, columns, seen)
         self._give_up()
-        left = np.ones(len(seen), bool)
+        left = seen.good.copy()
         left[columns] = False
-        born = self._begin(seen, left)
+        born = self._begin(seen, left.nonzero()[0]) if np.count_nonzero(left) else None
         return Tracks.joined([out, born]) if born is not None else out
 
     def _overlap(self, seen: Seen) -> Float:
@@ -188,7 +189,7 @@ class OnlineAssociator(ABC):
         score = seen.scores[columns]
         # A doubtful detection says less about where the object is (NSA Kalman, Du et al. 2021, arXiv:2107.04757).
         spread = model.measurement * (2 - score) if deviation is None else np.full(len(rows), deviation)
-        kalman.correct(tracks.motion, rows if len(rows) < len(tracks) else None, seen.boxes[columns], spread)
+        kalman.correct(tracks.motion, rows, seen.boxes[columns], spread)
         tracks.gap[rows] = 0
         tracks.hits[rows] += 1
         tracks.score[rows] = score
@@ -213,18 +214,16 @@ class OnlineAssociator(ABC):
         self._tracks.looks[rows] = mixed / np.maximum(length, 1e-12)
 
     def _given_out(self, rows: Int, columns: Int, seen: Seen) -> Tracks:
-        """Rows of this frame for sure tracks, and all that waited of those that became sure."""
+        """Rows of this frame for sure tracks, and all that waited of those that became sure. rows: by identity."""
         tracks = self._tracks
         assert self._clock.frame is not None
-        sure = tracks.ids[rows] > 0
-        late, fresh = None, rows[~sure]
-        if len(fresh):
-            self._wait(fresh, columns[~sure], seen)
+        late = None
+        unsure = len(rows) - np.count_nonzero(tracks.ids[rows])
+        if unsure:  # they come first
+            fresh = rows[:unsure]
+            self._wait(fresh, columns[:unsure], seen)
             late = self._confirm(fresh[tracks.ripe[fresh] & (tracks.hits[fresh] >= self._settings.confirm)])
-        if len(fresh):
-            rows, columns = rows[sure], columns[sure]
-        order = tracks.ids[rows].argsort()
-        rows, columns = rows[order], columns[order]
+            rows, columns = rows[unsure:], columns[unsure:]
         # The filtered box: half the jitter of the detector's. A turned one is given as found, its hull with it.
         where = kalman.corners(tracks.motion.pos[rows]) if seen.oriented is None else seen.xyxy[columns]
         now = Tracks(
@@ -243,9 +242,10 @@ class OnlineAssociator(ABC):
         if not len(rows):
             return
         full = rows[tracks.waits[rows] == tracks.waiting.shape[1]]
-        tracks.waiting[full] = np.roll(tracks.waiting[full], -1, 1)  # the oldest one is forgotten
-        tracks.waiting_boxes[full] = np.roll(tracks.waiting_boxes[full], -1, 1)
-        tracks.waits[full] -= 1
+        if len(full):
+            tracks.waiting[full] = np.roll(tracks.waiting[full], -1, 1)  # the oldest one is forgotten
+            tracks.waiting_boxes[full] = np.roll(tracks.waiting_boxes[full], -1, 1)
+            tracks.waits[full] -= 1
         slot = tracks.waits[rows]
         tracks.waits[rows] += 1
         tracks.waiting[rows, slot, 0] = self._clock.frame or 0
@@ -278,12 +278,11 @@ class OnlineAssociator(ABC):
             boxes[:, 5:] if turned else None,
         ).ordered()
 
-    def _begin(self, seen: Seen, left: Bool) -> Tracks | None:
+    def _begin(self, seen: Seen, columns: Int) -> Tracks | None:
         """New tracks from good detections that belong to nobody and double nobody. One that is not good enough for a birth is
         given out, from there on, once a better one follows."""
-        columns = (left & seen.good).nonzero()[0]
         tracks = self._tracks
-        if len(columns) and len(tracks):
+        if len(tracks):
             here = tracks.motion.xyxy()[tracks.gap == 0]
             columns = columns[iou(seen.xyxy[columns], here).max(1, initial=0.0) < self._settings.duplicate]
         if len(columns) > 1:
@@ -328,9 +327,9 @@ class OnlineAssociator(ABC):
         if not np.count_nonzero(missed):
             return
         patience = self._settings.patience_s * TICKS_PER_S
-        sure = tracks.ids > 0
-        going = missed & ~(sure & (tracks.gap <= patience + 1e-9))
-        lost = missed & ~going
+        lost = missed & (tracks.ids > 0)
+        lost &= tracks.gap <= patience + 1e-9
+        going = missed ^ lost
         if np.count_nonzero(lost):
             here, away = (~missed).nonzero()[0], lost.nonzero()[0]
             xyxy = tracks.motion.xyxy()

@@ -100,4 +100,4 @@ class Table:
     @staticmethod
     def from_state(state: dict[str, Any]) -> Table:
         columns = {name: column for name, column in state.items() if name != "motion"}
-        return Table(Motion(np.stack([state["motion"][name] for name in Motion.NAMES])), **columns)
+        return Table(Motion(np.concatenate([state["motion"][name].T for name in Motion.NAMES])), **columns)
