@@ -52,7 +52,7 @@ class Motion:
         self.pos, self.vel, self.pp, self.pv, self.vv = (whole[at : at + 4].T for at in range(0, 20, 4))
 
     def __len__(self) -> int:
-        return self.whole.shape[1]
+        return len(self.pos)
 
     def __reduce__(self) -> tuple[type[Motion], tuple[Float]]:
         return Motion, (self.whole,)  # copies are views of their own array again
