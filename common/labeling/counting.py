@@ -121,9 +121,9 @@ def best(parts: Sequence[Hits]) -> Rates:
     if not wanted or not len(scores):
         return at(parts, _USUAL)
     f1 = 2 * right / (right + wrong + wanted)
-    # a threshold at a score takes all of that score
-    last = np.append(scores[1:] < scores[:-1], True)
-    f1 = np.where(last & (scores >= _LOWEST), f1, -1.0)
+    # a threshold at a score takes all of that score; the highest takes all above it
+    below = np.append(scores[1:], 0.0)
+    f1 = np.where((below < scores) & (scores >= _LOWEST) & (below < _HIGHEST), f1, -1.0)
     reach = float(f1.max())
     if reach < 0:
         return at(parts, _LOWEST)
@@ -131,15 +131,22 @@ def best(parts: Sequence[Hits]) -> Rates:
     again = any(part.objects is not None for part in parts)
     if again and usual.f1 > max(_LEAST * reach, reach - 1 / usual.distinct):
         return replace(usual, reach=reach)
-    good = np.flatnonzero(f1 >= reach - 0.01 - 1e-9)
     top = int(f1.argmax())
-    near = good[(good == top) | (np.abs(good - top) <= max(2, 0.1 * wanted))]
-    below = np.append(scores[1:], 0.0)
+    near = _run(np.flatnonzero(f1 >= 0), top, f1 >= reach - 0.01 - 1e-9)
+    near = near[np.abs(near - top) <= max(2, 0.1 * wanted)]
     high, low = float(scores[near].max()), float(below[near].min())
     # between the score of the last hit and the next false alarm any threshold is as good (at `low` itself the false alarm is
     # taken, too): the usual one if it is there
     threshold = _USUAL if low < _USUAL <= high else (max(low, 0.6 * high) + high) / 2
     return replace(at(parts, float(np.clip(threshold, _LOWEST, _HIGHEST))), reach=reach)
+
+
+def _run(places: NDArray[np.int64], middle: int, good: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Those of the places from which only good places lead to the middle, itself among them. good: bool, by place."""
+    bad = places[~good[places]]
+    left, right = bad[bad < middle].max(initial=-1), bad[bad > middle].min(initial=len(good))
+    inside: NDArray[np.int64] = places[(places > left) & (places < right)]
+    return inside
 
 
 def at(parts: Sequence[Hits], threshold: float) -> Rates:

@@ -117,6 +117,8 @@ many = st.lists(st.tuples(st.floats(0.01, 0.99), st.booleans()), min_size=1, max
 @example([(0.5, True), (0.25, False), (1 / 64, True)], 0)
 @example([(1 / 64, True)], 0)
 @example([(0.5, False), (0.75, True)], 0)
+@example([(0.5, False), *[(0.75, True)] * 7, (0.25, True)], 0)  # good above and below, bad in between
+@example([(0.985, True), (0.982, False), (0.25, False), (0.125, True)], 3)  # only all above the highest threshold
 def test_no_threshold_is_better_than_the_best(rows, more):
     scores, hit = np.array([s for s, _ in rows]), np.array([h for _, h in rows])
     order = np.argsort(-scores, kind="stable")
