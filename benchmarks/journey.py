@@ -172,6 +172,7 @@ def main() -> int:
             journey.step("it is corrected", lambda: journey.correct(truth))
             journey.step("tracked on from the correction", journey.track)
             journey.step("exported, and read with the SDK", lambda: journey.export(folder, video))
+            page.close()
             if errors:
                 print("errors in the page:", *errors, sep="\n  ")
         finally:

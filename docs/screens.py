@@ -39,6 +39,7 @@ def main() -> None:
             page.set_default_timeout(PATIENCE_S * 1000)
             page.goto(address)
             walk(page)
+            page.close()
         finally:
             suite.terminate()
             suite.wait(60)

@@ -11,10 +11,9 @@ from playwright.sync_api import Browser, sync_playwright
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome")
 MISSING = "no Chromium on this machine (Debian/Ubuntu: apt-get install chromium)"
 
-# The last one: no process is started ahead for a page that nobody opens.
 _FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-features=SpareRendererForSitePerProcess",
+    "--disable-component-update", "--disable-sync",
 )  # fmt: skip
 
 

@@ -47,8 +47,10 @@ class Motion:
     NAMES = ("pos", "vel", "pp", "pv", "vv")
 
     def __init__(self, whole: Float) -> None:
-        """whole: float64 (20, n), C-contiguous: the four of each of `NAMES`, in their order."""
-        self.whole = whole
+        """whole: float64 (20, n): the four of each of `NAMES`, in their order."""
+        self.whole = whole = np.ascontiguousarray(
+            whole
+        )  # a selection of columns is not, and snapshots tell the difference
         self.pos, self.vel, self.pp, self.pv, self.vv = (whole[at : at + 4].T for at in range(0, 20, 4))
 
     def __len__(self) -> int:
@@ -176,6 +178,7 @@ def warp(motion: Motion, affine: Float) -> None:
     motion.vel[:, :2] = motion.vel[:, :2] @ linear.T
     if scale != 1.0:
         motion.pos[:, 2:] *= scale
+        np.maximum(motion.pos[:, 2:], MIN_SIZE, out=motion.pos[:, 2:])
         motion.vel[:, 2:] *= scale
         for variance in (motion.pp, motion.pv, motion.vv):
             variance *= scale**2

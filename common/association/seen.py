@@ -71,7 +71,7 @@ def prepare(detections: Detections, settings: Settings) -> Seen:
     good, births = scores >= high, scores >= birth
     rows = above.nonzero()[0]
     n = len(rows)
-    xyxy = detections.xyxy.astype(np.float64, order="F")  # as the overlap of boxes reads it
+    xyxy = detections.xyxy.astype(np.float64)
     if n < len(scores):
         scores, xyxy, classes, good, births = scores[rows], xyxy[rows], classes[rows], good[rows], births[rows]
     looks = np.zeros((n, 0), np.float32)

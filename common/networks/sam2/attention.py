@@ -13,7 +13,7 @@ from torch.nn import functional
 _QUERIES, _KEYS = 1024, 512
 """At a time: their weights are 2 MB."""
 _LEAST = -120.0
-"""Weights below two to the power of this are none; numbers below the normal ones take ten times as long."""
+"""Weights below two to the power of this count as that; numbers below the normal ones take ten times as long."""
 
 
 def rotations(attention: Any, places: Tensor) -> Tensor:
