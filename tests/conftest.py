@@ -16,9 +16,11 @@ sys.modules.setdefault("__channelexec__", types.ModuleType("__channelexec__"))
 
 from hypothesis import settings  # noqa: E402 - after the environment is set
 
-# How long an example takes says how busy the machine is, not whether the code is right.
-settings.register_profile("suite", deadline=None)
-settings.load_profile("suite")
+# How long an example takes says how busy the machine is, not whether the code is right. The same examples every time: a
+# failure belongs to the change that it is seen with. HYPOTHESIS_PROFILE=search looks at others each time.
+settings.register_profile("suite", deadline=None, derandomize=True)
+settings.register_profile("search", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 
 def pytest_collection_finish() -> None:

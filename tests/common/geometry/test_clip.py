@@ -19,7 +19,8 @@ from common.geometry.types import Box, Mask, OrientedBox
 from .strategies import HEIGHT, WIDTH, anywhere, ring
 
 FRAME = box(-0.5, -0.5, WIDTH - 0.5, HEIGHT - 0.5)
-coordinates = st.floats(-60, 120, width=32)
+# Shapely does not cut right where places differ by 1e-38 of a pixel.
+coordinates = st.floats(-60, 120, width=32).map(lambda at: round(at * 1024) / 1024)
 
 
 @settings(max_examples=300, deadline=None)
