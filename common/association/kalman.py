@@ -48,9 +48,8 @@ class Motion:
 
     def __init__(self, whole: Float) -> None:
         """whole: float64 (20, n): the four of each of `NAMES`, in their order."""
-        self.whole = whole = np.ascontiguousarray(
-            whole
-        )  # a selection of columns is not, and snapshots tell the difference
+        # a selection of columns is not contiguous, which snapshots would tell
+        self.whole = whole = np.ascontiguousarray(whole)
         self.pos, self.vel, self.pp, self.pv, self.vv = (whole[at : at + 4].T for at in range(0, 20, 4))
 
     def __len__(self) -> int:

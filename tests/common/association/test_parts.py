@@ -15,8 +15,10 @@ from common.association import kalman, masks, overlap
 from common.association.assignment import assign
 from common.association.camera import text
 from common.association.kalman import MotionModel
+from common.association.table import Table
 from common.errors import UserError
 from common.geometry.types import Mask
+from common.tracking.snapshot import pack
 
 
 @given(st.integers(0, 10**6), st.integers(1, 5), st.integers(1, 5), st.floats(0.2, 1.2))
@@ -129,3 +131,17 @@ def test_a_copied_state_is_one_state() -> None:
     assert motion.pos[0].tolist() == before[0].tolist()
     assert 9 < motion.pos[1, 0] < 12
     assert np.shares_memory(motion.pos, motion.whole)
+
+
+def test_sizes_stay_above_nothing_when_the_camera_zooms_out() -> None:
+    motion = kalman.born(np.array([[10.0, 10, 5, 5]]), MotionModel())
+    kalman.warp(motion, np.array([[1e-6, 0, 0], [0, 1e-6, 0]]))
+    assert (motion.pos[:, 2:] == kalman.MIN_SIZE).all()
+    assert np.isfinite(kalman.mahalanobis(motion, np.array([[0.0, 0, 5, 5]]), 0.05)).all()
+
+
+def test_a_snapshot_does_not_tell_which_rows_were_chosen() -> None:
+    motion = kalman.born(np.array([[0.0, 0, 50, 100], [9, 9, 20, 30]]), MotionModel())
+    table = Table.rows(motion, 8)
+    assert pack(table.keep(np.array([True, True])).state()) == pack(table.state())
+    assert pack(Table.from_state(table.state()).state()) == pack(table.state())
