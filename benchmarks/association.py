@@ -8,7 +8,8 @@ camera's motion from the files beside it, for those that can use it, and again w
 DanceTrack has no detections: they are made from its truth (misses, jitter, false ones). Peers run in an environment of their
 own under --venv, which is made on the first run on top of this one; those that cannot be had are left out, saying so.
 Frames/s: of processor time in the update calls alone, one thread; all trackers run in turn, `--rounds` times, and of each
-sequence the quickest time of each tracker counts, for the speed of a shared machine swings by the minute. Repaired: with a run backward, as `associate` does it.
+sequence the quickest time of each tracker counts, for the speed of a shared machine swings by the minute. Repaired: with a
+run backward, as `associate` does it.
 """
 
 from __future__ import annotations

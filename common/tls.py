@@ -11,7 +11,7 @@ import httpx
 
 @cache
 def trusted() -> ssl.SSLContext:
-    """For all clients of the process: reading the certificates takes some 30 ms, and every client would read them again.
+    """For all clients of the process: reading the certificates takes some 50 ms, and every client would read them again.
 
     They are those that the environment names (SSL_CERT_FILE, SSL_CERT_DIR), else those of `certifi`; new ones count from the
     next start on.
