@@ -5,6 +5,7 @@ import gc
 import os
 import sys
 import types
+from collections.abc import Iterator
 
 os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -14,13 +15,25 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # stack that is no real module.
 sys.modules.setdefault("__channelexec__", types.ModuleType("__channelexec__"))
 
-from hypothesis import settings  # noqa: E402 - after the environment is set
+import pytest  # noqa: E402 - after the environment is set
+from hypothesis import settings  # noqa: E402
 
 # How long an example takes says how busy the machine is, not whether the code is right. The same examples every time: a
 # failure belongs to the change that it is seen with. HYPOTHESIS_PROFILE=search looks at others each time.
 settings.register_profile("suite", deadline=None, derandomize=True)
 settings.register_profile("search", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
+
+
+@pytest.fixture(autouse=True)
+def ordinary_priority() -> Iterator[None]:
+    """A test that leaves this thread with a real-time priority fails: every process that later tests start would have it
+    too, and two that only wait for each other can then stop the whole machine."""
+    yield
+    policy = os.sched_getscheduler(0)
+    if policy != os.SCHED_OTHER:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        pytest.fail(f"scheduling policy {policy} instead of {os.SCHED_OTHER}")
 
 
 def pytest_collection_finish() -> None:
