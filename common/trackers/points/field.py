@@ -43,7 +43,7 @@ class Field:
     """Arrays over n queries and m = n + slots for support points. Owned and changed by one run.
 
     Of all m: xy (m, 2), velocity (m, 2), alive (m,), fresh (m,) new since neighbours were last chosen. Of the queries:
-    owner (n,) number of the object, affine (n, 2, 2) key patch -> now, relative (n, 2) velocity against the dominant motion, seen (n,), hidden (n,) frames
+    owner (n,) number of the object, whole (n,) whether that is known as an area, affine (n, 2, 2) key patch -> now, before (n, 2, 2) first patch -> key patch, relative (n, 2) velocity against the dominant motion, seen (n,), hidden (n,) frames
     since last seen, stale (n,) frames of good motion with a poor match, score (n,), template (n, AREA), jacobian
     (n, AREA, 8), trust (n, AREA) per pixel 0..1, near (n, NEIGHBOURS) indices or -1, stray and age of these, searched (n,)
     frame of the last search, doubt (n,) pixels that a hidden point may be off. gray (h, w) uint8: the last picture. frame: its number.
@@ -54,8 +54,10 @@ class Field:
     alive: Bool
     fresh: Bool
     affine: F64
+    before: F64
     relative: F64
     owner: I64
+    whole: Bool
     seen: Bool
     hidden: I64
     stale: I64
@@ -87,11 +89,11 @@ def slots_for(queries: int) -> int:
     return int(np.clip(14 * queries, 128, 320))
 
 
-def begin(gray: NDArray[np.uint8], xy: F64, trust: F32, owner: I64) -> Field:
+def begin(gray: NDArray[np.uint8], xy: F64, trust: F32, owner: I64, whole: Bool) -> Field:
     """A field whose queries are xy (n, 2) on the picture gray (h, w); points outside the picture start hidden.
 
     trust: (n, AREA) 0..1, how far each pixel around a query belongs to the same thing as the query. owner: (n,) which
-    queries belong to one object.
+    queries belong to one object. whole: (n,) those of objects that are known as areas.
     """
     n = len(xy)
     m = n + slots_for(n)
@@ -104,8 +106,10 @@ def begin(gray: NDArray[np.uint8], xy: F64, trust: F32, owner: I64) -> Field:
         alive=np.arange(m) < n,
         fresh=np.ones(m, bool),
         affine=np.tile(np.eye(2), (n, 1, 1)),
+        before=np.tile(np.eye(2), (n, 1, 1)),
         relative=np.zeros((n, 2)),
         owner=owner.copy(),
+        whole=whole.copy(),
         seen=within.copy(),
         hidden=np.zeros(n, np.int64),
         stale=np.zeros(n, np.int64),
@@ -139,6 +143,9 @@ def step(field: Field, gray: NDArray[np.uint8]) -> None:
     moved, voter = _flow(field, gray)
     motion, camera_shift, camera_turn = _consensus(field, moved, voter, size)
     share = (motion.weight / (motion.weight + np.where(field.seen, 0.05, 0.3)))[:, None]
+    # What is around a thing of which nothing is seen is something else, such as what covers it: it goes on as it did.
+    unseen = field.whole & (np.bincount(field.owner, field.seen)[field.owner] == 0)
+    share[unseen] = 0
     expected_move = share * motion.shift + (1 - share) * (camera_shift + field.relative)
     turn = share[..., None] * motion.gradient + (1 - share[..., None]) * camera_turn
     expected = xy0[:n] + expected_move
@@ -420,6 +427,7 @@ def _anchor(field: Field, index: NDArray[np.int_], image: F32) -> None:
     """Take the queries' present surroundings as their key patches."""
     xy = field.xy[index]
     eye = np.broadcast_to(np.eye(2), (len(index), 2, 2))
+    field.before[index] = field.affine[index] @ field.before[index]
     field.affine[index] = eye
     field.template[index] = patches.sample(image, xy, eye)
     field.jacobian[index] = patches.jacobians(image, xy)

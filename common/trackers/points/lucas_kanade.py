@@ -19,7 +19,10 @@ from common.tracking.contract import Exemplar, Prediction, Prompt, TrackerCard
 from common.tracking.snapshot import pack, unpack
 from common.video.contract import Image
 
-_FORMAT = "lucas-kanade/1"
+FAINT = 0.05
+"""What the places count where hidden points are thought to be, when there are no seen ones to go by."""
+
+_FORMAT = "lucas-kanade/2"
 
 CARD = TrackerCard(
     name="lucas-kanade",
@@ -33,7 +36,8 @@ CARD = TrackerCard(
 
 @dataclass(frozen=True)
 class _Shape:
-    """One object's share of the field: key, first index, number of points, edges, key-frame positions (n, 2)."""
+    """One object's share of the field: key, first index, number of points, edges, key-frame positions (m, 2) of its points
+    and, after them, of corners within its outline that help to carry it."""
 
     key: str
     first: int
@@ -41,10 +45,21 @@ class _Shape:
     edges: tuple[tuple[int, int], ...]
     rest: NDArray[np.float64]
 
+    @property
+    def part(self) -> slice:
+        """Points and helpers in the field."""
+        return slice(self.first, self.first + len(self.rest))
+
+    @property
+    def filled(self) -> bool:
+        """Whether it is an area with something to see in it."""
+        return len(self.rest) > self.count
+
     @cached_property
     def pairs(self) -> NDArray[np.int64]:
-        """What holds the shape together (see `rigidity.springs`)."""
-        return rigidity.springs(self.rest, self.edges)
+        """What holds the shape together."""
+        drawn = rigidity.springs(self.rest[: self.count], self.edges)
+        return rigidity.meshed(self.rest, drawn) if self.filled else drawn
 
     @cached_property
     def diagonal(self) -> float:
@@ -64,7 +79,11 @@ class LucasKanadeTracker:
         not used.
         """
         height, width = image.shape[:2]
+        gray = _gray(image)
         shapes: list[_Shape] = []
+        trust = [np.zeros((0, patches.AREA), np.float32)]
+        drawn = [p.geometry for p in prompts if isinstance(p.geometry, Points)]
+        most = outline.most_within(sum(bool(outline.ring(len(p.xy), p.edges)) for p in drawn))
         first = 0
         for prompt in prompts:
             points = prompt.geometry
@@ -75,13 +94,17 @@ class LucasKanadeTracker:
                 raise PromptInvalid(
                     f"All points of object {prompt.key!r} lie outside the picture ({width} x {height})."
                 )
-            shapes.append(_Shape(prompt.key, first, len(points.xy), points.edges, points.xy.astype(np.float64)))
-            first += len(points.xy)
-        xy = np.concatenate([s.rest for s in shapes]) if shapes else np.zeros((0, 2))
-        size = (width, height)
-        trust = [outline.trust(s.rest, s.edges, size) for s in shapes] or [np.zeros((0, patches.AREA), np.float32)]
-        owner = np.repeat(np.arange(len(shapes)), [s.count for s in shapes]).astype(np.int64)
-        return LucasKanadeRun(tuple(shapes), begin(_gray(image), xy, np.concatenate(trust), owner))
+            rest = points.xy.astype(np.float64)
+            area = outline.area(rest, points.edges, (width, height))
+            if area is not None:
+                rest = np.concatenate([rest, outline.within(gray, area, most)])
+            shapes.append(_Shape(prompt.key, first, len(points.xy), points.edges, rest))
+            trust.append(outline.trust(rest, area))
+            first += len(rest)
+        xy = np.concatenate([np.zeros((0, 2)), *(s.rest for s in shapes)])
+        owner = np.repeat(np.arange(len(shapes)), [len(s.rest) for s in shapes]).astype(np.int64)
+        whole = np.array([s.filled for s in shapes], bool)[owner]
+        return LucasKanadeRun(tuple(shapes), begin(gray, xy, np.concatenate(trust), owner, whole))
 
     def load(self, state: bytes) -> LucasKanadeRun:
         tree = unpack(state)
@@ -126,22 +149,24 @@ class LucasKanadeRun:
         """Put the hidden vertices of a shape where the seen ones want them, and call back a seen one that ran away."""
         if len(shape.pairs) == 0:
             return
-        field, mine = self._field, slice(shape.first, shape.first + shape.count)
-        pull = np.where(field.seen[mine], np.maximum(field.score[mine], 0.1), 0.0)
-        if np.count_nonzero(pull) < 2:
-            return
+        field, mine = self._field, shape.part
+        seen, score = field.seen[mine], field.score[mine]
+        # How its patches turned tells a filled shape's pose from one of them; on a bare line they see more of what is behind.
+        turns = field.affine[mine] @ field.before[mine] if shape.filled else None
+        few = np.count_nonzero(seen) < (1 if shape.filled else 2)
+        pull = np.where(seen, np.maximum(score, 0.1), FAINT if few else 0.0)
         # A vertex that leaves its place is lost, the sooner the worse it looks; limbs may move, so the limit grows with size.
-        limit = np.maximum(4.0, shape.diagonal * np.where(field.score[mine] > 0.85, 0.15, 0.04))
-        held, trust = rigidity.hold(shape.rest, shape.pairs, field.xy[mine], pull, outlier_px=limit)
-        lost = (trust < 0.3) | (pull == 0)
+        limit = np.maximum(4.0, shape.diagonal * np.where(score > 0.85, 0.15, 0.04))
+        held, trust = rigidity.hold(shape.rest, shape.pairs, field.xy[mine], pull, outlier_px=limit, turns=turns)
+        lost = (trust < 0.3) | ~seen
         field.xy[mine] = np.where(lost[:, None], held, field.xy[mine])
         field.seen[mine] &= ~lost
         field.score[mine] = np.where(lost, 0, field.score[mine])
 
     def _prediction(self, shape: _Shape) -> Prediction:
-        mine = slice(shape.first, shape.first + shape.count)
-        seen, score = self._field.seen[mine], self._field.score[mine]
-        geometry = Points(self._field.xy[mine].astype(np.float32), seen, shape.edges)
+        seen, score = self._field.seen[shape.part], self._field.score[shape.part]
+        drawn = self._field.xy[shape.first : shape.first + shape.count].astype(np.float32)
+        geometry = Points(drawn, seen[: shape.count], shape.edges)
         return Prediction(shape.key, geometry, float(score.mean()), bool(seen.any()))
 
 

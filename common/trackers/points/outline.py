@@ -11,6 +11,13 @@ from common.trackers.points import patches
 F64 = NDArray[np.float64]
 F32 = NDArray[np.float32]
 
+INNER = 24
+"""Corners within an outline that carry it, at most; fewer, but not below `FEWEST`, where many outlines would have more than
+`IN_ALL` together."""
+FEWEST, IN_ALL = 8, 400
+RIM = 4
+"""Pixels from the rim within which nothing is sought, and between what is found, at least."""
+_AWAY = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * RIM + 1, 2 * RIM + 1))
 OUTSIDE = 0.2
 """Trust in a pixel outside the outline: the outline is drawn by hand, and the rim itself is worth seeing."""
 
@@ -37,20 +44,52 @@ def ring(count: int, edges: tuple[tuple[int, int], ...]) -> list[int]:
     return order if len(order) == count else []
 
 
-def trust(xy: F64, edges: tuple[tuple[int, int], ...], size: tuple[int, int]) -> F32:
-    """Trust (n, AREA) in the pixels of the vertices' patches, 1 on and within the outline, `OUTSIDE` beyond; all 1 for
-    points that are no closed outline. size: (width, height) of the picture.
-    """
-    full = np.ones((len(xy), patches.AREA), np.float32)
+def area(xy: F64, edges: tuple[tuple[int, int], ...], size: tuple[int, int]) -> NDArray[np.uint8] | None:
+    """uint8 (height, width), 1 on and within the closed outline over the vertices xy (n, 2); None where the edges are none.
+    size: (width, height) of the picture."""
     order = ring(len(xy), edges)
     if not order:
-        return full
+        return None
     width, height = size
     inside = np.zeros((height, width), np.uint8)
     corners = np.clip(xy[order], -4 * max(size), 5 * max(size))
     cv2.fillPoly(inside, [np.rint(corners * 16).astype(np.int32)], 1, cv2.LINE_8, 4)
-    inside = cv2.dilate(inside, np.ones((3, 3), np.uint8))
+    return cv2.dilate(inside, np.ones((3, 3), np.uint8))
+
+
+def trust(xy: F64, inside: NDArray[np.uint8] | None) -> F32:
+    """Trust (n, AREA) in the pixels of the patches at xy (n, 2), 1 where `inside` (height, width), `OUTSIDE` beyond; all 1
+    for points of no closed outline.
+    """
+    if inside is None:
+        return np.ones((len(xy), patches.AREA), np.float32)
     eye = np.broadcast_to(np.eye(2), (len(xy), 2, 2))
     share = patches.sample(inside.astype(np.float32), xy, eye)
     result: F32 = (OUTSIDE + (1 - OUTSIDE) * share).astype(np.float32)
+    return result
+
+
+def most_within(outlines: int) -> int:
+    """How many corners carry each one of so many outlines, at most.
+
+    >>> [most_within(n) for n in (1, 20, 500)]
+    [24, 20, 8]
+    """
+    return int(np.clip(IN_ALL // max(outlines, 1), FEWEST, INNER))
+
+
+def within(gray: NDArray[np.uint8], inside: NDArray[np.uint8], most: int) -> F64:
+    """Corners (n, 2) within an outline, up to `most`, spread over it, the strongest first: what is there moves along with
+    the object, while half of what a vertex sees may lie behind it. gray, inside: uint8 (height, width)."""
+    left, top, width, height = cv2.boundingRect(inside)
+    if width == 0:
+        return np.zeros((0, 2))
+    window = slice(max(0, top - 1), top + height + 1), slice(max(0, left - 1), left + width + 1)
+    # Where the outline leaves the picture is no rim of the object, and yet a poor place: it is gone in the next frame.
+    deep = cv2.erode(inside[window], _AWAY, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    apart = max(RIM, float(np.sqrt(np.count_nonzero(deep) / most)))
+    found = cv2.goodFeaturesToTrack(np.ascontiguousarray(gray[window]), most, 0.01, apart, mask=deep, blockSize=5)
+    if found is None:
+        return np.zeros((0, 2))
+    result: F64 = found[:, 0] + np.array([window[1].start, window[0].start], np.float64)
     return result

@@ -179,6 +179,94 @@ def test_five_hundred_points() -> None:
     assert (error[last.geometry.visible] < 2).mean() > 0.95
 
 
+def closed(count: int) -> tuple[tuple[int, int], ...]:
+    return tuple((i, (i + 1) % count) for i in range(count))
+
+
+def overlap(a: np.ndarray, b: np.ndarray, width: int, height: int) -> float:
+    """Of two outlines (n, 2)."""
+    one, other = np.zeros((2, height, width), np.uint8)
+    for area, xy in ((one, a), (other, b)):
+        cv2.fillPoly(area, [np.rint(np.clip(xy, -5 * width, 5 * width)).astype(np.int32)], 1)
+    return float((one & other).sum() / max((one | other).sum(), 1))
+
+
+def ride(frames: int, bar: bool) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """A kite whose corners see more of the ground than of it flies over the ground, and where there is a bar, behind that:
+    pictures, and its outline (4, 2) in each."""
+    ground, skin, front = texture(31, 360, 160), texture(32, 360, 160), texture(33, 60, 160)
+    rest = np.array([[50, 42], [72, 80], [50, 122], [28, 80]], np.float32)
+    images, outlines = [], []
+    for t in range(frames):
+        matrix = cv2.getRotationMatrix2D((50, 80), 0.5 * t, 1 - 0.001 * t)
+        matrix[0, 2] += 3.0 * t
+        truth = rest @ matrix[:, :2].T + matrix[:, 2]
+        body = np.zeros((160, 360), np.uint8)
+        cv2.fillPoly(body, [np.rint(truth * 16).astype(np.int32)], 1, cv2.LINE_8, 4)
+        image = np.where(body[..., None] > 0, cv2.warpAffine(skin, matrix, (360, 160)), ground)
+        if bar:
+            image[:, 130:190] = front
+        images.append(image)
+        outlines.append(truth)
+    return images, outlines
+
+
+@pytest.mark.parametrize("bar", [False, True])
+def test_an_outline_goes_with_what_is_within_it(bar: bool) -> None:
+    images, truth = ride(80, bar)
+    run = LucasKanadeTracker().start(images[0], [Prompt("kite", Points(truth[0], edges=closed(4)))])
+    given = follow(run, images[1:])
+    shares = [overlap(p.geometry.xy, q, 360, 160) for (p,), q in zip(given, truth[1:], strict=True)]  # type: ignore[union-attr]
+    shown = [p.visible for (p,) in given]
+    if bar:
+        assert not all(shown)
+    else:
+        assert all(shown) and min(shares) > 0.8
+    assert shown[-1] and min(shares[-20:]) > 0.8
+    for (prediction,) in given:  # hidden or not, it stays a kite
+        assert isinstance(prediction.geometry, Points)
+        size = cv2.contourArea(prediction.geometry.xy.astype(np.float32))
+        assert size == pytest.approx(cv2.contourArea(truth[0].astype(np.float32)), rel=0.35)
+
+
+@pytest.mark.parametrize(
+    "corners",
+    [
+        [[4, 4], [5, 4], [4, 5]],
+        [[10, 10], [60, 10], [30, 10]],
+        [[-40, -40], [200, -40], [200, 160], [-40, 160]],
+        [[-30, 20], [20, 20], [20, 60], [-30, 60]],
+        [[20, 20], [90, 80], [90, 20], [20, 80]],
+        [[50, 50]] * 3,
+    ],
+    ids=["tiny", "on one line", "all around the picture", "partly outside", "crossing itself", "one place"],
+)
+@pytest.mark.parametrize("flat", [False, True])
+def test_any_outline_is_taken(corners: list[list[int]], flat: bool) -> None:
+    images = [np.full_like(i, 90) for i in clip(6)] if flat else clip(6)
+    drawn = Points(np.array(corners, np.float32), edges=closed(len(corners)))
+    if not ((drawn.xy >= 0) & (drawn.xy < (160, 120))).all(1).any():
+        drawn = Points(np.concatenate([drawn.xy, [[80, 60]]]).astype(np.float32), edges=closed(len(corners) + 1))
+    run = LucasKanadeTracker().start(images[0], [Prompt("a", drawn), Prompt("b", spread(2, 160, 120))])
+    for first, second in follow(run, images[1:]):
+        assert isinstance(first.geometry, Points) and isinstance(second.geometry, Points)
+        assert first.geometry.xy.shape == drawn.xy.shape and np.isfinite(first.geometry.xy).all()
+        assert second.geometry.xy.shape == (2, 2)
+
+
+def test_many_outlines_share_what_carries_them() -> None:
+    image = texture(40, 640, 480)
+    rng = np.random.default_rng(0)
+    angle = np.linspace(0, 2 * np.pi, 6, endpoint=False)
+    prompts = [
+        Prompt(str(i), Points((rng.uniform(60, 420, 2) + 40 * np.stack([np.cos(angle), np.sin(angle)], 1)).astype(np.float32), edges=closed(6)))
+        for i in range(60)
+    ]  # fmt: skip
+    alone, all_ = (len(LucasKanadeTracker().start(image, p).save()) for p in (prompts[:1], prompts))
+    free = len(LucasKanadeTracker().start(image, [Prompt("a", spread(60 * 14, 640, 480))]).save())
+    assert all_ < 1.1 * free and all_ > alone
+
+
 def test_a_polygon_keeps_its_shape_while_half_of_it_is_covered() -> None:
     ground, skin = texture(11, 320, 200), texture(12, 320, 200)
     angle = np.linspace(0, 2 * np.pi, 16, endpoint=False)

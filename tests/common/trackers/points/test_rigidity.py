@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.trackers.points.rigidity import hold, springs
+from common.trackers.points.rigidity import common_turn, hold, meshed, springs
 
 
 def outline(n: int, seed: int = 0) -> tuple[np.ndarray, tuple[tuple[int, int], ...]]:
@@ -73,6 +73,52 @@ def test_one_outlier_moves_the_others_by_little_and_is_called_back(who: int, far
     error = np.hypot(*(hold(rest, springs(rest, edges), measured, np.ones(16))[0] - truth).T)
     assert np.delete(error, who).max() < 2.0
     assert error[who] < max(2.0, 0.5 * far)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    angle=st.floats(-3, 3),
+    scale=st.floats(0.5, 2),
+    who=st.integers(0, 11),
+    far=st.floats(25, 400),
+    way=st.floats(0, 6.3),
+)
+def test_how_the_surroundings_turned_tells_one_left_behind_from_a_shape_that_grows(
+    angle: float, scale: float, who: int, far: float, way: float
+) -> None:
+    """Two neighbours are right and a third is not: by their places alone, the shape may as well have grown."""
+    rest, edges = outline(12)
+    truth = moved(rest, angle, scale, (12, -7))
+    pull = np.zeros(12)
+    pull[[who, (who + 1) % 12, (who + 6) % 12]] = 1
+    measured = truth.copy()
+    measured[(who + 6) % 12] += far * np.array([np.cos(way), np.sin(way)])
+    c, s = scale * np.cos(angle), scale * np.sin(angle)
+    rng = np.random.default_rng(who)
+    turns = np.array([[c, -s], [s, c]]) @ (np.eye(2) + rng.normal(0, 0.01, (12, 2, 2)))
+    turns[(who + 6) % 12] = np.eye(2)
+    held, trust = hold(rest, springs(rest, edges), measured, pull, turns=turns)
+    assert np.delete(np.hypot(*(held - truth).T), (who + 6) % 12).max() < 0.06 * 150 * scale
+    assert trust[(who + 6) % 12] < 0.3 and trust[who] > 0.3
+
+
+def test_the_common_turn_is_that_of_most() -> None:
+    rng = np.random.default_rng(5)
+    for angle in (-3.1, -1.0, 0.0, 3.1):
+        c, s = 1.3 * np.cos(angle), 1.3 * np.sin(angle)
+        turns = np.concatenate([
+            np.array([[c, -s], [s, c]]) + rng.normal(0, 0.01, (6, 2, 2)), rng.normal(0, 1, (5, 2, 2))
+        ])  # fmt: skip
+        found = common_turn(turns, np.ones(11))
+        assert np.abs(found - [[c, -s], [s, c]]).max() < 0.25
+
+
+def test_a_mesh_of_places_on_one_line_is_what_was_drawn() -> None:
+    line = np.stack([np.arange(5.0), np.zeros(5)], 1)
+    drawn = springs(line, ((0, 1), (1, 2)))
+    assert np.array_equal(meshed(line, drawn), drawn)
+    square = np.array([[0, 0], [1, 0], [1, 1], [0, 1], [0.5, 0.4]], float)
+    assert {tuple(p) for p in meshed(square, drawn).tolist()} >= {(0, 4), (1, 4), (2, 4), (3, 4)}
 
 
 def test_half_the_vertices_hidden_keep_a_sane_shape_while_the_object_bends() -> None:
