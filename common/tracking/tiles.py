@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from common.geometry.rings import ring
 from common.geometry.types import Box, Geometry, Mask, OrientedBox, Points
 from common.video.contract import Image
 
@@ -157,6 +158,9 @@ def frame_of(geometry: Geometry, grid: int) -> TileFrame | None:
             return _mask_frame(geometry, grid)
         case Points():
             xy = geometry.xy.astype(np.float64)
+            order = ring(len(xy), geometry.edges)
+            if order:
+                return _outline_frame(xy[list(order)], grid)
             seen = xy[geometry.visible] if geometry.visible.any() else xy
             half = np.maximum((seen.max(0) - seen.min(0)) / 2, 12.0)
             centre = (seen.max(0) + seen.min(0)) / 2
@@ -184,6 +188,43 @@ def _mask_frame(mask: Mask, grid: int) -> TileFrame:
     chosen = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), grid * grid)).round().astype(int))
     samples = (np.stack((columns, rows), 1)[chosen] + 0.5) * (2 / _LOOK) - 1
     return TileFrame(centre, np.diag(half), samples, cover)
+
+
+def _outline_frame(xy: Float64, grid: int) -> TileFrame:
+    """Of the area in a closed outline (n, 2), hidden vertices and all: turned as it is turned, with samples in it that stay in
+    their places on the object when it turns, grows or bends."""
+    middle = xy.mean(0)
+    off = xy - middle
+    # The first Fourier coefficient of an outline turns by what the outline turns (Zahn & Roskies 1972).
+    contour = off[:, 0] + 1j * off[:, 1]
+    x, y = off.T
+    way = 1 if (x * np.roll(y, -1) - y * np.roll(x, -1)).sum() >= 0 else -1
+    first = (contour * np.exp(-2j * np.pi * way * np.arange(len(xy)) / len(xy))).sum()
+    turn = first / abs(first) if abs(first) > 1e-6 else 1.0
+    turned = contour * np.conj(turn)
+    low, high = (np.array([f(turned.real), f(turned.imag)]) for f in (np.min, np.max))
+    half = np.maximum((high - low) / 2, 1.0)
+    rotation = np.array([[turn.real, -turn.imag], [turn.imag, turn.real]])
+    centre = middle + rotation @ ((low + high) / 2)
+    around = np.arange(2 * grid) * len(xy) / (2 * grid)
+    before = around.astype(int)
+    share = (around - before)[:, None]
+    rim = (1 - share) * off[before] + share * off[(before + 1) % len(xy)]
+    depths = (np.arange(grid // 2) + 0.5) * 2 / grid
+    spots = (middle + depths[:, None, None] * rim).reshape(-1, 2)
+    corners = (xy - centre) @ rotation / half
+    cover = _filled(corners)
+    samples = (spots - centre) @ rotation / half
+    cell = np.clip(((samples + 1) / 2 * _LOOK).astype(np.intp), 0, _LOOK - 1)
+    inside: Bool = cover[cell[:, 1], cell[:, 0]] > 0
+    return TileFrame(centre, rotation * half, samples, cover, own=True, seen=inside)
+
+
+def _filled(corners: Float64) -> NDArray[np.float32]:
+    """Cells in an outline of local places (n, 2); all cells when it hardly encloses any."""
+    cover = np.zeros((_LOOK, _LOOK), np.float32)
+    cv2.fillPoly(cover, [np.rint(((corners + 1) / 2 * _LOOK - 0.5) * 16).astype(np.int32)], 1.0, cv2.LINE_8, 4)
+    return cover if cover.sum() > _LOOK else _FULL
 
 
 def _hull(local: Float64) -> NDArray[np.float32]:

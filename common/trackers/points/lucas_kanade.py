@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import PromptInvalid
+from common.geometry.rings import ring
 from common.geometry.types import Points
 from common.trackers.points import outline, patches, rigidity
 from common.trackers.points.field import Field, begin, step
@@ -83,7 +84,7 @@ class LucasKanadeTracker:
         shapes: list[_Shape] = []
         trust = [np.zeros((0, patches.AREA), np.float32)]
         drawn = [p.geometry for p in prompts if isinstance(p.geometry, Points)]
-        most = outline.most_within(sum(bool(outline.ring(len(p.xy), p.edges)) for p in drawn))
+        most = outline.most_within(sum(bool(ring(len(p.xy), p.edges)) for p in drawn))
         first = 0
         for prompt in prompts:
             points = prompt.geometry

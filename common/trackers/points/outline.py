@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from common.geometry.rings import ring
 from common.trackers.points import patches
 
 F64 = NDArray[np.float64]
@@ -22,28 +23,6 @@ OUTSIDE = 0.2
 """Trust in a pixel outside the outline: the outline is drawn by hand, and the rim itself is worth seeing."""
 
 
-def ring(count: int, edges: tuple[tuple[int, int], ...]) -> list[int]:
-    """The vertices in order along a single closed outline over all `count` of them; empty when the edges are not that.
-
-    >>> ring(3, ((0, 1), (2, 1), (0, 2)))
-    [0, 1, 2]
-    """
-    around: list[set[int]] = [set() for _ in range(count)]
-    for a, b in edges:
-        around[a].add(b)
-        around[b].add(a)
-    if count < 3 or any(len(two - {i}) != 2 for i, two in enumerate(around)):
-        return []
-    order = [0]
-    last, here = -1, 0
-    while True:
-        last, here = here, min(i for i in around[here] if i != last) if last != -1 else min(around[here])
-        if here == 0:
-            break
-        order.append(here)
-    return order if len(order) == count else []
-
-
 def area(xy: F64, edges: tuple[tuple[int, int], ...], size: tuple[int, int]) -> NDArray[np.uint8] | None:
     """uint8 (height, width), 1 on and within the closed outline over the vertices xy (n, 2); None where the edges are none.
     size: (width, height) of the picture."""
@@ -52,9 +31,10 @@ def area(xy: F64, edges: tuple[tuple[int, int], ...], size: tuple[int, int]) -> 
         return None
     width, height = size
     inside = np.zeros((height, width), np.uint8)
-    corners = np.clip(xy[order], -4 * max(size), 5 * max(size))
+    corners = np.clip(xy[list(order)], -4 * max(size), 5 * max(size))
     cv2.fillPoly(inside, [np.rint(corners * 16).astype(np.int32)], 1, cv2.LINE_8, 4)
-    return cv2.dilate(inside, np.ones((3, 3), np.uint8))
+    result: NDArray[np.uint8] = cv2.dilate(inside, np.ones((3, 3), np.uint8))
+    return result
 
 
 def trust(xy: F64, inside: NDArray[np.uint8] | None) -> F32:

@@ -31,6 +31,7 @@ def where(colour: np.ndarray, height: int = HEIGHT, width: int = WIDTH) -> np.nd
         OrientedBox(np.array([300, 200, 120, 60]), 0.7),
         Mask.from_array(np.pad(np.ones((60, 90)), ((120, HEIGHT - 180), (200, WIDTH - 290)))),
         Points(np.array([[200, 100], [330, 180], [240, 260]])),
+        Points(np.array([[200, 100], [330, 180], [240, 260]]), edges=((0, 1), (1, 2), (2, 0))),
     ],
 )
 def test_tiles_show_the_right_place(geometry: Geometry) -> None:
@@ -45,6 +46,39 @@ def test_tiles_show_the_right_place(geometry: Geometry) -> None:
         np.testing.assert_allclose(
             where(spot), expected, atol=4
         )  # one colour step is 2.5 pixels, and every level rounds
+
+
+def outline(xy: np.ndarray, hidden: bool = False) -> Points:
+    count = len(xy)
+    return Points(xy, np.full(count, not hidden), tuple((i, (i + 1) % count) for i in range(count)))
+
+
+@pytest.mark.parametrize("way", [1, -1])
+def test_the_frame_of_an_outline_turns_and_grows_with_it_whichever_vertices_are_seen(way: int) -> None:
+    rest = np.array([[0, -44], [30, -10], [4, 46], [-26, 8], [-30, -10]])[::way] + 0.0
+    drawn = frame_of(outline(rest + 200), 6)
+    assert drawn is not None
+    for angle, scale in ((0.3, 1.0), (-2.9, 1.4), (3.1, 0.7)):
+        c, s = scale * np.cos(angle), scale * np.sin(angle)
+        matrix = np.array([[c, -s], [s, c]])
+        now = frame_of(outline(rest @ matrix.T + (320, 210), hidden=True), 6)
+        assert now is not None
+        np.testing.assert_allclose(now.axes, matrix @ drawn.axes, atol=1e-4 * 60)
+        np.testing.assert_allclose(now.samples, drawn.samples, atol=1e-4)
+        np.testing.assert_allclose(now.centre, matrix @ (drawn.centre - 200) + (320, 210), atol=1e-3)
+        assert (now.cover != drawn.cover).mean() < 0.02
+    assert drawn.seen is not None and drawn.seen.all()
+    assert len(drawn.samples) == 36 and np.abs(drawn.samples).max() < 0.9
+
+
+def test_places_of_an_outline_between_its_limbs_are_none_of_its_own() -> None:
+    letter = np.array([[0, 0], [90, 0], [90, 30], [30, 30], [30, 60], [90, 60], [90, 90], [0, 90]]) + 100.0  # a C
+    frame = frame_of(outline(letter), 6)
+    assert frame is not None and frame.seen is not None
+    pixels = frame.centre + frame.samples @ frame.axes.T - 100
+    between = (np.abs(pixels[:, 0] - 65) < 20) & (np.abs(pixels[:, 1] - 45) < 6)
+    assert between.any() and not frame.seen[between].any()
+    assert frame.seen[pixels[:, 0] < 24].all()
 
 
 def test_large_pictures_are_reduced_and_places_stay() -> None:
