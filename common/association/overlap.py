@@ -42,14 +42,6 @@ def iou(a: Float, b: Float, margin: Float | None = None) -> Float:
     return shared
 
 
-def same_height(a: Float, b: Float) -> Float:
-    """How far the vertical extents of boxes (n, 4) and (m, 4) coincide, 0..1 (Yang et al. 2024, Hybrid-SORT)."""
-    shared = np.minimum(a[:, 3:4], b[:, 3]) - np.maximum(a[:, 1:2], b[:, 1])
-    whole = np.maximum(a[:, 3:4], b[:, 3]) - np.minimum(a[:, 1:2], b[:, 1])
-    found: Float = np.maximum(shared, 0) / np.maximum(whole, _EPS)
-    return found
-
-
 def turned(a: Float, angle_a: Float, b: Float, angle_b: Float) -> Float:
     """Overlap 0..1 float64 (n, m) of boxes cx, cy, w, h turned by radians: 1 minus the Hellinger distance of the Gaussians
     that they stand for (Llerena et al. 2021, arXiv:2106.06072, ProbIoU)."""
