@@ -14,15 +14,14 @@ def ring(count: int, edges: tuple[tuple[int, int], ...]) -> tuple[int, ...]:
     """
     around: list[set[int]] = [set() for _ in range(count)]
     for a, b in edges:
-        around[a].add(b)
-        around[b].add(a)
-    if count < 3 or any(len(two - {i}) != 2 for i, two in enumerate(around)):
+        if a != b:
+            around[a].add(b)
+            around[b].add(a)
+    if count < 3 or any(len(two) != 2 for two in around):
         return ()
-    order = [0]
-    last, here = -1, 0
-    while True:
-        last, here = here, min(i for i in around[here] if i != last) if last != -1 else min(around[here])
-        if here == 0:
-            break
+    order, last, here = [0], 0, min(around[0])
+    while here != 0:
         order.append(here)
+        (onward,) = around[here] - {last}
+        last, here = here, onward
     return tuple(order) if len(order) == count else ()

@@ -21,10 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.geometry.codec import decode, encode
-from common.geometry.types import Geometry
+from common.geometry.rings import ring
+from common.geometry.types import Geometry, Points
 from common.tracking.contract import Exemplar, Prediction, Prompt
 from common.tracking.snapshot import pack, unpack
-from common.tracking.tiles import NOTHING, TILE, Levels, Look, TileFrame, alike, frame_of, look_of
+from common.tracking.tiles import NOTHING, TILE, Levels, Look, TileFrame, alike, frame_of, look_of, turn_of
 from common.video.contract import Image
 
 Float64 = NDArray[np.float64]
@@ -64,7 +65,7 @@ class _State:
     key_looks: of the key figure and of up to `_EXEMPLARS` exemplars, float32 (k, ...); look: of the recent trusted frames.
     cells: how far each part of the object moved as the geometry did, 0..1, float64 (_CELLS, _CELLS). slide: x, y and growth
     in object sizes that the geometry has slid off. usual: share of the points that usually can be followed, negative
-    before the first.
+    before the first. upright: what `turn_of` the key figure was, 1 for figures without a turn.
     """
 
     geometry: Geometry | None
@@ -75,6 +76,7 @@ class _State:
     cells: Float64
     slide: Float64
     usual: float = -1.0
+    upright: complex = 1.0
 
 
 class ConfidenceMeter:
@@ -99,15 +101,19 @@ class ConfidenceMeter:
         self._states = {}
         levels = Levels(image)
         for prompt in prompts:
-            frame = frame_of(prompt.geometry, _GRID)
+            upright = turn_of(prompt.geometry) or 1.0
+            frame = frame_of(prompt.geometry, _GRID, upright)
             tile = None if frame is None else levels.tile(frame)
             look = NOTHING if frame is None or tile is None else look_of(tile, frame, image.shape)
             cells = np.ones((_CELLS, _CELLS))
-            self._states[prompt.key] = _State(prompt.geometry, frame, tile, look[None], look, cells, np.zeros(3))
+            self._states[prompt.key] = _State(
+                prompt.geometry, frame, tile, look[None], look, cells, np.zeros(3), upright=upright
+            )
         for exemplar in exemplars[:_EXEMPLARS]:
             levels = Levels(exemplar.image)
             for prompt in exemplar.prompts:
-                state, frame = self._states.get(prompt.key), frame_of(prompt.geometry, _GRID)
+                state = self._states.get(prompt.key)
+                frame = None if state is None else frame_of(prompt.geometry, _GRID, state.upright)
                 tile = None if frame is None else levels.tile(frame)
                 if state is not None and frame is not None and tile is not None:
                     look = look_of(tile, frame, exemplar.image.shape)
@@ -127,14 +133,18 @@ class ConfidenceMeter:
 
         grid = max(3, min(_GRID, int(np.sqrt(_MOST / max(len(predictions), 1)))))
         levels = Levels(image)
-        afters = [None if p.geometry is None else frame_of(p.geometry, grid) for p in predictions]
+        uprights = [self._states[p.key].upright for p in predictions]
+        afters = [
+            None if p.geometry is None else frame_of(p.geometry, grid, upright)
+            for p, upright in zip(predictions, uprights, strict=True)
+        ]
         tiles = [None if frame is None else levels.tile(frame) for frame in afters]
         steps: dict[int, _Step] = {}
         for i, (p, after) in enumerate(zip(predictions, afters, strict=True)):
             state = self._states[p.key]
             before = state.frame
             if state.geometry is not None and (before is None or grid != self._grid):
-                before = frame_of(state.geometry, grid)
+                before = frame_of(state.geometry, grid, state.upright)
             if before is not None and after is not None and state.tile is not None:
                 steps[i] = _Step.of(before, after, self._shape)
         pairs = [(self._states[predictions[i].key].tile, tiles[i]) for i in steps]
@@ -156,14 +166,17 @@ class ConfidenceMeter:
     def save(self) -> bytes:
         """Bounded snapshot for `load`."""
         states = {
-            key: vars(s) | {"frame": None, "geometry": None if s.geometry is None else encode(s.geometry)}
+            key: vars(s)
+            | {"frame": None, "geometry": None if s.geometry is None else encode(s.geometry)}
+            | {"upright": [s.upright.real, s.upright.imag]}
             for key, s in self._states.items()
         }
         return pack({"settings": asdict(self._settings), "shape": self._shape, "states": states})
 
     @classmethod
     def load(cls, state: bytes) -> ConfidenceMeter:
-        """A meter that goes on as the saved one would have."""
+        """A meter that goes on as the saved one would have. Raises ValueError for a snapshot of an earlier version of one that
+        knew outlines otherwise."""
         tree = unpack(state)
         meter = cls(MeterSettings(**tree["settings"]))
         meter._shape = tree["shape"]
@@ -171,6 +184,9 @@ class ConfidenceMeter:
             if "key_look" in saved:  # before exemplars counted there was one
                 saved["key_looks"] = saved.pop("key_look")[None]
             geometry = None if saved["geometry"] is None else decode(saved["geometry"])
+            if "upright" not in saved and isinstance(geometry, Points) and ring(len(geometry.xy), geometry.edges):
+                raise ValueError("a snapshot of an earlier version, whose tiles of polygons stood otherwise")
+            saved["upright"] = complex(*saved.get("upright", (1.0, 0.0)))
             meter._states[key] = _State(**(saved | {"geometry": geometry}))
         return meter
 

@@ -30,6 +30,10 @@ _ENLARGE = 3.0
 _LOOK = 16
 _FLAT = 0.002
 """Contrast (variance of the three channels, each 0..1) that counts as none."""
+_THIN = 6.0
+"""Half the side of an outline's frame, pixels, at least: a strip is seen with something beside it."""
+_CROSSED = 0.003
+"""Twice the area of an outline over its length squared, below which it has no inside to speak of."""
 _LARGEST = 1280
 """Longest side of the pictures that tiles are cut from; larger ones are halved, thirded ... first."""
 
@@ -39,8 +43,8 @@ class TileFrame:
     """Where a geometry is: pixel = centre + axes @ local, so that the geometry spans about -1..1 in local.
 
     samples: local (n, 2), spots on the object that can be followed; the points themselves for points. cover: share of each
-    cell of -1..1 that belongs to the object, float32 (_LOOK, _LOOK). own: the samples are the geometry's own points,
-    seen: bool (n,), and those are visible. half: half sides in pixels, (2,). zoom: tile pixels per unit of local, (2,).
+    cell of -1..1 that belongs to the object, float32 (_LOOK, _LOOK). own: the samples go where the geometry says that they go,
+    as its own points do, seen: bool (n,), and these of them can be seen or are on the object. half: half sides in pixels, (2,). zoom: tile pixels per unit of local, (2,).
     """
 
     centre: Float64
@@ -140,8 +144,26 @@ def alike(a: Look, b: Look) -> float:
 _FULL: NDArray[np.float32] = np.ones((_LOOK, _LOOK), np.float32)
 
 
-def frame_of(geometry: Geometry, grid: int) -> TileFrame | None:
-    """The frame and samples of a geometry, at most grid * grid; None for an empty mask."""
+def turn_of(geometry: Geometry) -> complex | None:
+    """The direction of a closed outline, a complex number of size 1 that turns as the outline does; None for anything else,
+    and for an outline without a clear one, as one that crosses itself."""
+    order = ring(len(geometry.xy), geometry.edges) if isinstance(geometry, Points) else ()
+    if not order or not isinstance(geometry, Points):
+        return None
+    xy = geometry.xy.astype(np.float64)[list(order)]
+    x, y = (xy - xy.mean(0)).T
+    twice = float((x * np.roll(y, -1) - y * np.roll(x, -1)).sum())
+    around = float(np.hypot(x - np.roll(x, -1), y - np.roll(y, -1)).sum())
+    # The first Fourier coefficient of an outline turns by what the outline turns (Zahn & Roskies 1972).
+    steps = np.exp(-2j * np.pi * np.sign(twice) * np.arange(len(xy)) / len(xy))
+    first = complex(((x + 1j * y) * steps).mean())
+    clear = abs(twice) > _CROSSED * around**2 and abs(first) > 0.15 * float(np.sqrt((x * x + y * y).mean()))
+    return first / abs(first) if clear else None
+
+
+def frame_of(geometry: Geometry, grid: int, upright: complex = 1.0) -> TileFrame | None:
+    """The frame and samples of a geometry, at most grid * grid; None for an empty mask. upright: `turn_of` the outline in the
+    position in which it shall stand upright in its tile."""
     match geometry:
         case Box():
             x1, y1, x2, y2 = geometry.xyxy.astype(np.float64)
@@ -159,8 +181,8 @@ def frame_of(geometry: Geometry, grid: int) -> TileFrame | None:
         case Points():
             xy = geometry.xy.astype(np.float64)
             order = ring(len(xy), geometry.edges)
-            if order:
-                return _outline_frame(xy[list(order)], grid)
+            if order and (turn := turn_of(geometry)) is not None:
+                return _outline_frame(xy[list(order)], turn / upright, grid)
             seen = xy[geometry.visible] if geometry.visible.any() else xy
             half = np.maximum((seen.max(0) - seen.min(0)) / 2, 12.0)
             centre = (seen.max(0) + seen.min(0)) / 2
@@ -190,33 +212,31 @@ def _mask_frame(mask: Mask, grid: int) -> TileFrame:
     return TileFrame(centre, np.diag(half), samples, cover)
 
 
-def _outline_frame(xy: Float64, grid: int) -> TileFrame:
+def _outline_frame(xy: Float64, turn: complex, grid: int) -> TileFrame:
     """Of the area in a closed outline (n, 2), hidden vertices and all: turned as it is turned, with samples in it that stay in
     their places on the object when it turns, grows or bends."""
     middle = xy.mean(0)
     off = xy - middle
-    # The first Fourier coefficient of an outline turns by what the outline turns (Zahn & Roskies 1972).
-    contour = off[:, 0] + 1j * off[:, 1]
-    x, y = off.T
-    way = 1 if (x * np.roll(y, -1) - y * np.roll(x, -1)).sum() >= 0 else -1
-    first = (contour * np.exp(-2j * np.pi * way * np.arange(len(xy)) / len(xy))).sum()
-    turn = first / abs(first) if abs(first) > 1e-6 else 1.0
-    turned = contour * np.conj(turn)
-    low, high = (np.array([f(turned.real), f(turned.imag)]) for f in (np.min, np.max))
-    half = np.maximum((high - low) / 2, 1.0)
     rotation = np.array([[turn.real, -turn.imag], [turn.imag, turn.real]])
+    turned = off @ rotation
+    low, high = turned.min(0), turned.max(0)
+    half = np.maximum((high - low) / 2, _THIN)
     centre = middle + rotation @ ((low + high) / 2)
+    corners = (xy - centre) @ rotation / half
+    cover = _filled(corners)
     around = np.arange(2 * grid) * len(xy) / (2 * grid)
     before = around.astype(int)
     share = (around - before)[:, None]
     rim = (1 - share) * off[before] + share * off[(before + 1) % len(xy)]
     depths = (np.arange(grid // 2) + 0.5) * 2 / grid
     spots = (middle + depths[:, None, None] * rim).reshape(-1, 2)
-    corners = (xy - centre) @ rotation / half
-    cover = _filled(corners)
     samples = (spots - centre) @ rotation / half
     cell = np.clip(((samples + 1) / 2 * _LOOK).astype(np.intp), 0, _LOOK - 1)
     inside: Bool = cover[cell[:, 1], cell[:, 0]] > 0
+    if np.count_nonzero(inside) < len(samples) / 3:  # a ring that is not quite closed
+        rows, columns = np.nonzero(cover)
+        chosen = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), grid * grid)).round().astype(int))
+        return TileFrame(centre, rotation * half, (np.stack((columns, rows), 1)[chosen] + 0.5) * (2 / _LOOK) - 1, cover)
     return TileFrame(centre, rotation * half, samples, cover, own=True, seen=inside)
 
 

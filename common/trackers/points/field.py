@@ -30,7 +30,7 @@ TOGETHER = 0.6
 MEMORY = 20.0
 NEIGHBOURS = 40
 SEARCHES = 12
-"""Hidden points that are looked for per frame."""
+"""Hidden points that are looked for per frame; and helpers, as many again."""
 RESEED_EVERY = 4
 BALLISTIC = 25
 """Frames that a hidden point without companions keeps its own velocity, as behind a pillar."""
@@ -43,8 +43,9 @@ class Field:
     """Arrays over n queries and m = n + slots for support points. Owned and changed by one run.
 
     Of all m: xy (m, 2), velocity (m, 2), alive (m,), fresh (m,) new since neighbours were last chosen. Of the queries:
-    owner (n,) number of the object, whole (n,) whether that is known as an area, affine (n, 2, 2) key patch -> now, before (n, 2, 2) first patch -> key patch, relative (n, 2) velocity against the dominant motion, seen (n,), hidden (n,) frames
-    since last seen, stale (n,) frames of good motion with a poor match, score (n,), template (n, AREA), jacobian
+    owner (n,) number of the object, whole (n,) whether that is known as an area, helper (n,) whether nobody asked for it,
+    affine (n, 2, 2) key patch -> now, before (n, 2, 2) how the object had turned and grown when the key patch was taken,
+    not a number while that is unknown, relative (n, 2) velocity against the dominant motion, seen (n,), hidden (n,) frames since last seen, stale (n,) frames of good motion with a poor match, score (n,), template (n, AREA), jacobian
     (n, AREA, 8), trust (n, AREA) per pixel 0..1, near (n, NEIGHBOURS) indices or -1, stray and age of these, searched (n,)
     frame of the last search, doubt (n,) pixels that a hidden point may be off. gray (h, w) uint8: the last picture. frame: its number.
     """
@@ -58,6 +59,7 @@ class Field:
     relative: F64
     owner: I64
     whole: Bool
+    helper: Bool
     seen: Bool
     hidden: I64
     stale: I64
@@ -89,11 +91,11 @@ def slots_for(queries: int) -> int:
     return int(np.clip(14 * queries, 128, 320))
 
 
-def begin(gray: NDArray[np.uint8], xy: F64, trust: F32, owner: I64, whole: Bool) -> Field:
+def begin(gray: NDArray[np.uint8], xy: F64, trust: F32, owner: I64, whole: Bool, helper: Bool) -> Field:
     """A field whose queries are xy (n, 2) on the picture gray (h, w); points outside the picture start hidden.
 
     trust: (n, AREA) 0..1, how far each pixel around a query belongs to the same thing as the query. owner: (n,) which
-    queries belong to one object. whole: (n,) those of objects that are known as areas.
+    queries belong to one object. whole: (n,) those of objects that are known as areas. helper: (n,) those that nobody asked for.
     """
     n = len(xy)
     m = n + slots_for(n)
@@ -110,6 +112,7 @@ def begin(gray: NDArray[np.uint8], xy: F64, trust: F32, owner: I64, whole: Bool)
         relative=np.zeros((n, 2)),
         owner=owner.copy(),
         whole=whole.copy(),
+        helper=helper.copy(),
         seen=within.copy(),
         hidden=np.zeros(n, np.int64),
         stale=np.zeros(n, np.int64),
@@ -126,6 +129,7 @@ def begin(gray: NDArray[np.uint8], xy: F64, trust: F32, owner: I64, whole: Bool)
         frame=0,
     )
     _anchor(field, np.arange(n), image)
+    field.before[:] = np.eye(2)
     field.trust = np.maximum(field.trust * trust, 0.001).astype(np.float32)
     _reseed(field, image)
     return field
@@ -379,7 +383,9 @@ def _recover(field: Field, image: F32, noise: float) -> None:
     hidden = np.flatnonzero(~field.seen & (field.hidden >= 2) & near_frame)
     if len(hidden) == 0:
         return
-    index = hidden[np.argsort(field.searched[hidden], kind="stable")][:SEARCHES]
+    longest = hidden[np.argsort(field.searched[hidden], kind="stable")]
+    helps = field.helper[longest]
+    index = np.concatenate([longest[~helps][:SEARCHES], longest[helps][:SEARCHES]])
     field.searched[index] = field.frame
     radius = np.clip(1.5 * field.doubt[index], 4.0, 80.0)
     place, quality = search.look(
@@ -427,7 +433,7 @@ def _anchor(field: Field, index: NDArray[np.int_], image: F32) -> None:
     """Take the queries' present surroundings as their key patches."""
     xy = field.xy[index]
     eye = np.broadcast_to(np.eye(2), (len(index), 2, 2))
-    field.before[index] = field.affine[index] @ field.before[index]
+    field.before[index] = np.nan
     field.affine[index] = eye
     field.template[index] = patches.sample(image, xy, eye)
     field.jacobian[index] = patches.jacobians(image, xy)

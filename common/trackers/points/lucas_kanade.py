@@ -20,6 +20,10 @@ from common.tracking.contract import Exemplar, Prediction, Prompt, TrackerCard
 from common.tracking.snapshot import pack, unpack
 from common.video.contract import Image
 
+GONE = 25
+"""Frames after which a helper that is hidden says no more about the object."""
+LAST = 1.5
+"""Votes of the last pose, where a patch that fits has one: no single patch says that an area has turned or grown."""
 FAINT = 0.05
 """What the places count where hidden points are thought to be, when there are no seen ones to go by."""
 
@@ -30,7 +34,7 @@ CARD = TrackerCard(
     title="Lucas-Kanade (points, no weights)",
     geometries=frozenset({"points"}),
     licence="Apache-2.0",
-    memory_bound="the number of points and the size of one frame",
+    memory_bound="the number of points, up to 24 more for each polygon, and the size of one frame",
     paper="Lucas & Kanade, IJCAI 1981; Baker & Matthews, IJCV 2004; Sorkine & Alexa, SGP 2007",
 )
 
@@ -105,24 +109,29 @@ class LucasKanadeTracker:
         xy = np.concatenate([np.zeros((0, 2)), *(s.rest for s in shapes)])
         owner = np.repeat(np.arange(len(shapes)), [len(s.rest) for s in shapes]).astype(np.int64)
         whole = np.array([s.filled for s in shapes], bool)[owner]
-        return LucasKanadeRun(tuple(shapes), begin(gray, xy, np.concatenate(trust), owner, whole))
+        helper = np.concatenate([np.zeros(0, bool), *(np.arange(len(s.rest)) >= s.count for s in shapes)])
+        return LucasKanadeRun(tuple(shapes), begin(gray, xy, np.concatenate(trust), owner, whole, helper))
 
     def load(self, state: bytes) -> LucasKanadeRun:
         tree = unpack(state)
         if not isinstance(tree, dict) or tree.get("format") != _FORMAT:
-            raise ValueError("not a snapshot of the Lucas-Kanade tracker")
+            raise ValueError("not a snapshot of this Lucas-Kanade tracker, or one of an earlier version")
         shapes = tuple(
             _Shape(s["key"], s["first"], s["count"], tuple(tuple(e) for e in s["edges"]), s["rest"])
             for s in tree["shapes"]
         )
-        return LucasKanadeRun(shapes, Field.from_tree(tree["field"]))
+        poses = {s["key"]: np.array(s["pose"]) for s in tree["shapes"]}
+        return LucasKanadeRun(shapes, Field.from_tree(tree["field"]), poses)
 
 
 class LucasKanadeRun:
     """One tracking in progress (see `Run`)."""
 
-    def __init__(self, shapes: tuple[_Shape, ...], field: Field) -> None:
+    def __init__(
+        self, shapes: tuple[_Shape, ...], field: Field, poses: dict[str, NDArray[np.float64]] | None = None
+    ) -> None:
         self._shapes, self._field = shapes, field
+        self._poses = poses or {s.key: np.eye(2) for s in shapes}
 
     def push(self, image: Image) -> list[list[Prediction]]:
         if image.shape[:2] != self._field.gray.shape:
@@ -138,6 +147,7 @@ class LucasKanadeRun:
     def save(self) -> bytes:
         shapes: list[dict[str, Any]] = [
             {"key": s.key, "first": s.first, "count": s.count, "edges": [list(e) for e in s.edges], "rest": s.rest}
+            | {"pose": self._poses[s.key]}
             for s in self._shapes
         ]
         return pack({"format": _FORMAT, "shapes": shapes, "field": self._field.to_tree()})
@@ -148,27 +158,51 @@ class LucasKanadeRun:
 
     def _settle(self, shape: _Shape) -> None:
         """Put the hidden vertices of a shape where the seen ones want them, and call back a seen one that ran away."""
-        if len(shape.pairs) == 0:
-            return
         field, mine = self._field, shape.part
+        few = np.count_nonzero(field.seen[mine]) < 2
+        if len(shape.pairs) == 0 or (few and not shape.filled):
+            return
+        if few:  # one of so many is something else that looks like it (in scenes, 19 times out of 20)
+            field.seen[mine], field.score[mine] = False, 0
         seen, score = field.seen[mine], field.score[mine]
-        # How its patches turned tells a filled shape's pose from one of them; on a bare line they see more of what is behind.
-        turns = field.affine[mine] @ field.before[mine] if shape.filled else None
-        few = np.count_nonzero(seen) < (1 if shape.filled else 2)
+        # An area of which nothing is seen stays what it is, where its places are thought to be.
         pull = np.where(seen, np.maximum(score, 0.1), FAINT if few else 0.0)
         # A vertex that leaves its place is lost, the sooner the worse it looks; limbs may move, so the limit grows with size.
         limit = np.maximum(4.0, shape.diagonal * np.where(score > 0.85, 0.15, 0.04))
-        held, trust = rigidity.hold(shape.rest, shape.pairs, field.xy[mine], pull, outlier_px=limit, turns=turns)
+        usual = self._turned(shape) if shape.filled else None
+        held, trust = rigidity.hold(shape.rest, shape.pairs, field.xy[mine], pull, outlier_px=limit, usual=usual)
         lost = (trust < 0.3) | ~seen
         field.xy[mine] = np.where(lost[:, None], held, field.xy[mine])
         field.seen[mine] &= ~lost
         field.score[mine] = np.where(lost, 0, field.score[mine])
+        if shape.filled:
+            pose = rigidity.similarity(shape.rest, held, np.ones(len(held)))[0]
+            known = np.asarray(np.isfinite(field.before[mine]).all((1, 2)))
+            field.before[mine] = np.where(known[:, None, None], field.before[mine], pose)
+            self._poses[shape.key] = pose
+
+    def _turned(self, shape: _Shape) -> NDArray[np.float64]:
+        """How an area has turned and grown, (2, 2), by most of its patches that are seen."""
+        field, mine = self._field, shape.part
+        turns = field.affine[mine] @ field.before[mine]
+        known = field.seen[mine] & np.isfinite(turns).all((1, 2))
+        votes = np.maximum(field.score[mine][known], 0.1)
+        return rigidity.common_turn(
+            np.concatenate([turns[known], self._poses[shape.key][None]]), np.append(votes, LAST)
+        )
 
     def _prediction(self, shape: _Shape) -> Prediction:
-        seen, score = self._field.seen[shape.part], self._field.score[shape.part]
-        drawn = self._field.xy[shape.first : shape.first + shape.count].astype(np.float32)
+        """Its score is that of its points; of an area half of it, the other half that of its helpers, but for those that are
+        gone for good. Seen is what has a point or a helper that is."""
+        field = self._field
+        seen, score, hidden = field.seen[shape.part], field.score[shape.part], field.hidden[shape.part]
+        drawn = field.xy[shape.first : shape.first + shape.count].astype(np.float32)
         geometry = Points(drawn, seen[: shape.count], shape.edges)
-        return Prediction(shape.key, geometry, float(score.mean()), bool(seen.any()))
+        well = float(score[: shape.count].mean())
+        carrying = score[shape.count :][hidden[shape.count :] <= GONE]
+        if len(carrying):
+            well = (well + float(carrying.mean())) / 2
+        return Prediction(shape.key, geometry, well, bool(seen.any()))
 
 
 def _gray(image: Image) -> NDArray[np.uint8]:

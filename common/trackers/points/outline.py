@@ -1,4 +1,4 @@
-"""What a closed outline knows about its own patches: pixels outside of it belong to something else."""
+"""What a closed outline knows: pixels outside of it belong to something else, and what is within it moves along with it."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ FEWEST, IN_ALL = 8, 400
 RIM = 4
 """Pixels from the rim within which nothing is sought, and between what is found, at least."""
 _AWAY = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * RIM + 1, 2 * RIM + 1))
+LEAST_CONTRAST = 4.0
+"""Standard deviation of a patch, grey levels, and in noises three, from which it is worth following."""
 OUTSIDE = 0.2
 """Trust in a pixel outside the outline: the outline is drawn by hand, and the rim itself is worth seeing."""
 
@@ -71,5 +73,9 @@ def within(gray: NDArray[np.uint8], inside: NDArray[np.uint8], most: int) -> F64
     found = cv2.goodFeaturesToTrack(np.ascontiguousarray(gray[window]), most, 0.01, apart, mask=deep, blockSize=5)
     if found is None:
         return np.zeros((0, 2))
-    result: F64 = found[:, 0] + np.array([window[1].start, window[0].start], np.float64)
+    corners = found[:, 0] + np.array([window[1].start, window[0].start], np.float64)
+    # Corners are found in mere noise, too.
+    image = gray.astype(np.float32)
+    contrast = patches.sample(image, corners, np.broadcast_to(np.eye(2), (len(corners), 2, 2))).std(1)
+    result: F64 = corners[contrast > max(LEAST_CONTRAST, 3 * patches.noise_level(image))]
     return result

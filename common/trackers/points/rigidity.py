@@ -84,7 +84,7 @@ def common_turn(turns: F64, weight: F64) -> F64:
     """
     a = (turns[:, 0, 0] + turns[:, 1, 1]) / 2
     b = (turns[:, 1, 0] - turns[:, 0, 1]) / 2
-    size = np.sqrt(np.maximum(np.abs(np.linalg.det(turns)), 1e-6))
+    size = np.sqrt(np.clip(np.abs(turns[:, 0, 0] * turns[:, 1, 1] - turns[:, 0, 1] * turns[:, 1, 0]), 1e-6, 1e6))
     scale = float(np.exp(_median(np.log(size), weight)))
     angle = np.arctan2(b, a)
     # The median of angles is taken about the one that is nearest to all others.
@@ -119,31 +119,30 @@ def hold(
     pull: F64,
     rounds: int = 8,
     outlier_px: float | F64 = 6.0,
-    turns: F64 | None = None,
+    usual: F64 | None = None,
 ) -> tuple[F64, F64]:
     """Positions (n, 2) that keep the shape and follow the measured ones, and how much of each measurement held (n,) 0..1.
 
     rest: (n, 2) shape as drawn. pairs: (e, 2) from `springs`. measured: (n, 2) pixels. pull: (n,) 0..1 how much each
-    measurement counts, 0 for none; with no pull at all the measured positions come back. outlier_px: one for all or (n,), how far a vertex may
-    leave its place in the shape, beyond what its fellows do, before its measurement loses its hold. turns: (n, 2, 2) how the
-    surroundings of each vertex have turned and grown, where that is measured too: what most of them say keeps a few vertices
-    that were left behind from being taken for a shape that grows. A rigid or similar motion of all vertices is given back
-    exactly.
+    measurement counts, 0 for none; with no pull at all the measured positions come back. outlier_px: one for all or (n,),
+    how far a vertex may leave its place in the shape, beyond what its fellows do, before its measurement loses its hold.
+    usual: (2, 2) how the shape has turned and grown, where that is known from elsewhere: it keeps a few vertices that were
+    left behind from being taken for a shape that grows. A rigid or similar motion of all vertices (like the usual one, if
+    there is one) is given back exactly.
     """
     if len(pairs) == 0 or not (pull > 0).any():
         return measured.copy(), (pull > 0).astype(np.float64)
     weight = pull.astype(np.float64).copy()
     matrix, shift = np.eye(2), np.zeros(2)
-    usual_turn, stiffness = np.eye(2), 0.0
-    if turns is not None:
-        usual_turn = common_turn(turns, weight)
-        weight = _agreeing(rest, measured, pull, outlier_px, usual_turn)
+    stiffness = 0.0
+    if usual is not None:
+        weight = _agreeing(rest, measured, pull, outlier_px, usual)
         stiffness = float(np.median(np.broadcast_to(outlier_px, len(rest)))) ** 2 / TURN_DOUBT**2
     for _ in range(6):
-        matrix, shift = similarity(rest, measured, weight, usual_turn, stiffness)
+        matrix, shift = similarity(rest, measured, weight, usual, stiffness)
         away = np.hypot(*(measured - rest @ matrix.T - shift).T)
-        usual = float(np.median(away[pull > 0]))
-        weight = pull / (1.0 + (away / (outlier_px + 2.0 * usual)) ** 4)
+        common = float(np.median(away[pull > 0]))
+        weight = pull / (1.0 + (away / (outlier_px + 2.0 * common)) ** 4)
     scale = float(np.sqrt(max(abs(np.linalg.det(matrix)), 1e-6)))
     shape = rest * scale
     a, b = pairs.T

@@ -30,7 +30,7 @@ CARD = TrackerCard(
     title="Lucas-Kanade and tiny network (points, come with the suite)",
     geometries=frozenset({"points"}),
     licence="Apache-2.0",
-    memory_bound="the number of points (about 20 kB each) and the size of one frame",
+    memory_bound="the number of points (about 20 kB each), up to 24 more for each polygon, and the size of one frame",
     paper="training/cards/points.md",
     devices=("cpu", "cuda"),
 )

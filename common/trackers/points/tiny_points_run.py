@@ -44,7 +44,7 @@ class TinyPointsRun(LucasKanadeRun):
     def __init__(
         self, eye: Eye, followed: LucasKanadeRun, looks: F32, point: I64, settings: TinyPointsSettings | None = None
     ) -> None:
-        super().__init__(followed._shapes, followed._field)
+        super().__init__(followed._shapes, followed._field, followed._poses)
         self._eye, self._looks, self._point = eye, looks, point
         self._settings = settings or TinyPointsSettings()
 
@@ -53,7 +53,7 @@ class TinyPointsRun(LucasKanadeRun):
         """Learn what the points look like, on the first picture and on the first exemplars."""
         field = followed._field
         n = len(field.seen)
-        known = np.flatnonzero(field.seen)
+        known = np.flatnonzero(field.seen & ~field.helper)
         looks, point = [eye.learn(image, field.xy[known])], [known]
         for exemplar in exemplars[:EXEMPLARS]:
             if exemplar.image.shape != image.shape:

@@ -100,6 +100,44 @@ def test_sliding_off_slowly_lowers_the_score_with_the_overlap(shape: Callable[..
     assert np.mean(scores[:10]) > np.mean(scores[20:30]) > np.mean(scores[45:])
 
 
+def turning(n: int, hidden: bool = False) -> Points:
+    """A polygon that turns by two degrees a frame; of its vertices others are seen in every frame."""
+    c, s = np.cos(np.radians(2 * n)), np.sin(np.radians(2 * n))
+    rest = np.array([[-24, -18], [24, -18], [20, 18], [-24, 16]])
+    seen = np.zeros(4, bool) if hidden else (np.arange(4) + n) % 3 > 0
+    return Points(rest @ np.array([[c, s], [-s, c]]) + centre(n), seen, ((0, 1), (1, 2), (2, 3), (3, 0)))
+
+
+def test_a_polygon_that_turns_and_whose_vertices_come_and_go_stays_sure() -> None:
+    meter, scores = ConfidenceMeter(), []
+    for n in range(60):
+        shift = n // 2
+        image = BACKGROUND[shift : shift + HEIGHT, shift : shift + WIDTH].copy()
+        (x, y), turn = centre(n), cv2.getRotationMatrix2D((27.5, 21.5), -2 * n, 1)
+        turn[:, 2] += np.array([x, y]) - (27.5, 21.5)
+        image = cv2.warpAffine(texture(2, 44, 56, 5), turn, (WIDTH, HEIGHT), image, borderMode=cv2.BORDER_TRANSPARENT)
+        if n == 0:
+            meter.start(image, [Prompt("it", turning(0))])
+        else:
+            scores.append(meter.update(image, [Prediction("it", turning(n), 1.0, True)])[0].score)
+        if n == 30:
+            meter = ConfidenceMeter.load(meter.save())
+    assert min(scores) > 0.7
+
+
+def test_a_snapshot_that_knew_polygons_otherwise_is_refused() -> None:
+    for shape in (polygon, box):
+        meter = ConfidenceMeter()
+        meter.start(picture(0), [Prompt("it", shape(*centre(0)))])
+        tree = unpack(meter.save())
+        del tree["states"]["it"]["upright"]
+        if shape is polygon:
+            with pytest.raises(ValueError, match="earlier version"):
+                ConfidenceMeter.load(pack(tree))
+        else:
+            ConfidenceMeter.load(pack(tree))
+
+
 def test_a_jump_is_seen_at_once() -> None:
     scores = play(box, lambda n: centre(n) if n < 20 else (centre(n)[0] + 60, centre(n)[1]))
     assert min(scores[:18]) > 0.75

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from common.geometry.types import Box, Geometry, Mask, OrientedBox, Points
-from common.tracking.tiles import TILE, Levels, alike, frame_of, look_of
+from common.tracking.tiles import TILE, Levels, alike, frame_of, look_of, turn_of
 
 HEIGHT, WIDTH = 400, 600
 
@@ -69,6 +69,29 @@ def test_the_frame_of_an_outline_turns_and_grows_with_it_whichever_vertices_are_
         assert (now.cover != drawn.cover).mean() < 0.02
     assert drawn.seen is not None and drawn.seen.all()
     assert len(drawn.samples) == 36 and np.abs(drawn.samples).max() < 0.9
+
+
+def test_outlines_without_a_direction_of_their_own_stand_as_points_do() -> None:
+    bow = outline(np.array([[0, 0], [60, 40], [60, 0], [0, 40]]) + 100.0)
+    assert turn_of(bow) is None and turn_of(Points(bow.xy)) is None and turn_of(Box(np.array([0, 0, 5, 5]))) is None
+    crossed, loose = frame_of(bow, 6), frame_of(Points(bow.xy), 6)
+    assert crossed is not None and loose is not None
+    np.testing.assert_array_equal(crossed.axes, loose.axes)
+    strip = outline(np.array([[0, 0], [80, 0], [80, 4], [0, 4]]) + 100.0)
+    turn = turn_of(strip)
+    assert turn is not None
+    upright = frame_of(strip, 6, turn)
+    assert upright is not None
+    np.testing.assert_allclose(upright.axes, np.diag([40, 6]), atol=1e-6)
+
+
+def test_an_outline_that_is_hardly_more_than_a_rim_has_samples_on_it() -> None:
+    angle = np.linspace(0.1, 2 * np.pi - 0.1, 40)
+    rim = np.stack([np.cos(angle), np.sin(angle)], 1)
+    frame = frame_of(outline(np.concatenate([80 * rim, 68 * rim[::-1]]) + 150), 6)
+    assert frame is not None and not frame.own and len(frame.samples) > 20
+    radius = np.hypot(*((frame.samples @ frame.axes.T + frame.centre - 150).T))
+    assert (np.abs(radius - 74) < 14).all()
 
 
 def test_places_of_an_outline_between_its_limbs_are_none_of_its_own() -> None:

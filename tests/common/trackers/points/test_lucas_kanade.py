@@ -254,6 +254,56 @@ def test_any_outline_is_taken(corners: list[list[int]], flat: bool) -> None:
         assert second.geometry.xy.shape == (2, 2)
 
 
+def test_an_outline_whose_look_changes_does_not_grow() -> None:
+    """Nothing moves; patches are taken anew again and again, and what they say of turn and size must not add up."""
+    looks = [texture(50 + i, 120, 90).astype(np.float32) for i in range(22)]
+    angle = np.linspace(0, 2 * np.pi, 8, endpoint=False)
+    drawn = (np.array([60, 45]) + 30 * np.stack([np.cos(angle), np.sin(angle)], 1)).astype(np.float32)
+    images = [((1 - f) * looks[k] + f * looks[k + 1]).astype(np.uint8) for k in range(21) for f in np.arange(16) / 16]
+    run = LucasKanadeTracker().start(images[0], [Prompt("a", Points(drawn, edges=closed(8)))])
+    sizes = np.array([cv2.contourArea(p.geometry.xy) for (p,) in follow(run, images[1:])])  # type: ignore[union-attr]
+    assert sizes.max() < 2.5 * cv2.contourArea(drawn)
+    assert sizes.min() > cv2.contourArea(drawn) / 2.5
+
+
+@pytest.mark.parametrize("seen", [2, 1, 0])
+def test_a_single_patch_does_not_say_how_large_an_outline_is_nor_that_it_is_there(seen: int) -> None:
+    image = texture(60, 160, 120)
+    drawn = np.array([[30, 20], [120, 25], [110, 95], [35, 90]], np.float32)
+    run = LucasKanadeTracker().start(image, [Prompt("a", Points(drawn, edges=closed(4)))])
+    field, shape = run._field, run._shapes[0]
+    field.seen[seen:] = False
+    field.affine[:1] = 0.5 * np.eye(2)
+    field.xy[:seen] += (4, 3)
+    run._settle(shape)
+    held = field.xy[:4]
+    assert cv2.contourArea(held.astype(np.float32)) == pytest.approx(cv2.contourArea(drawn), rel=0.1)
+    if seen < 2:
+        assert not field.seen.any() and np.abs(held - drawn).max() < 1
+    else:
+        assert field.seen[:2].all() and np.abs(held - drawn - (4, 3)).max() < 1
+
+
+@pytest.mark.parametrize("noise", [0.0, 3.0])
+def test_a_flat_thing_is_followed_by_its_rim_and_as_surely(noise: float) -> None:
+    rng = np.random.default_rng(0)
+    scores, errors = [], []
+    run = None
+    for t in range(40):
+        drawn = np.array([[40, 30], [90, 30], [90, 70], [40, 70]], np.float32) + np.array([0.8, 0.4]) * t
+        image = np.full((120, 160, 3), 70.0)
+        cv2.fillPoly(image, [np.rint(drawn * 16).astype(np.int32)], (180, 160, 90), cv2.LINE_AA, 4)
+        image = np.clip(image + rng.normal(0, noise, image.shape), 0, 255).astype(np.uint8)
+        if run is None:
+            run = LucasKanadeTracker().start(image, [Prompt("a", Points(drawn, edges=closed(4)))])
+            continue
+        ((found,),) = run.push(image)
+        assert isinstance(found.geometry, Points)
+        scores.append(found.score)
+        errors.append(float(np.hypot(*(found.geometry.xy - drawn).T).max()))
+    assert min(scores) > 0.7 and max(errors) < 2.0
+
+
 def test_many_outlines_share_what_carries_them() -> None:
     image = texture(40, 640, 480)
     rng = np.random.default_rng(0)

@@ -97,7 +97,7 @@ def test_how_the_surroundings_turned_tells_one_left_behind_from_a_shape_that_gro
     rng = np.random.default_rng(who)
     turns = np.array([[c, -s], [s, c]]) @ (np.eye(2) + rng.normal(0, 0.01, (12, 2, 2)))
     turns[(who + 6) % 12] = np.eye(2)
-    held, trust = hold(rest, springs(rest, edges), measured, pull, turns=turns)
+    held, trust = hold(rest, springs(rest, edges), measured, pull, usual=common_turn(turns, pull))
     assert np.delete(np.hypot(*(held - truth).T), (who + 6) % 12).max() < 0.06 * 150 * scale
     assert trust[(who + 6) % 12] < 0.3 and trust[who] > 0.3
 
