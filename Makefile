@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed-dev
 # One more than cores: a test that waits for an app leaves its core to another.
 WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 RUN_STAMP := $(VENV)/.installed
-BENCHMARKS := predict boxes masks points confidence memory association platform_tracking platform_start box_networks mask_networks point_networks
+BENCHMARKS := predict boxes masks points outlines confidence memory association platform_tracking platform_start box_networks mask_networks point_networks
 
 .PHONY: run demo test check bench train clean
 .DEFAULT_GOAL := run
