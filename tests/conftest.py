@@ -28,7 +28,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 @pytest.fixture(autouse=True)
 def ordinary_priority() -> Iterator[None]:
     """A test that leaves this thread with a real-time priority fails: every process that later tests start would have it
-    too, and two that only wait for each other can then stop the whole machine."""
+    too, and could leave next to nothing of the machine to all others."""
     yield
     if hasattr(os, "sched_getscheduler") and (policy := os.sched_getscheduler(0)) in (os.SCHED_FIFO, os.SCHED_RR):
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))

@@ -43,8 +43,9 @@ class TileFrame:
     """Where a geometry is: pixel = centre + axes @ local, so that the geometry spans about -1..1 in local.
 
     samples: local (n, 2), spots on the object that can be followed; the points themselves for points. cover: share of each
-    cell of -1..1 that belongs to the object, float32 (_LOOK, _LOOK). own: the samples go where the geometry says that they go,
-    as its own points do, seen: bool (n,), and these of them can be seen or are on the object. half: half sides in pixels, (2,). zoom: tile pixels per unit of local, (2,).
+    cell of -1..1 that belongs to the object, float32 (_LOOK, _LOOK). own: the samples go where the geometry says that they
+    go, as its own points do, seen: bool (n,), and these of them can be seen or are on the object. half: half sides in pixels,
+    (2,). zoom: tile pixels per unit of local, (2,).
     """
 
     centre: Float64
@@ -206,10 +207,15 @@ def _mask_frame(mask: Mask, grid: int) -> TileFrame:
     spot = ((_LINE[:, None] * half + centre + 0.5 - (mask.x, mask.y)) / size * 2 * _LOOK).astype(np.float32) - 0.5
     x, y = np.meshgrid(spot[:, 0], spot[:, 1])
     cover = cv2.remap(small, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    return TileFrame(centre, np.diag(half), _within(cover, grid), cover)
+
+
+def _within(cover: NDArray[np.float32], grid: int) -> Float64:
+    """Local (n, 2), at most grid * grid: middles of cells that the object covers, spread over them."""
     rows, columns = np.nonzero(cover >= min(0.9, float(cover.max())))
     chosen = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), grid * grid)).round().astype(int))
-    samples = (np.stack((columns, rows), 1)[chosen] + 0.5) * (2 / _LOOK) - 1
-    return TileFrame(centre, np.diag(half), samples, cover)
+    samples: Float64 = (np.stack((columns, rows), 1)[chosen] + 0.5) * (2 / _LOOK) - 1
+    return samples
 
 
 def _outline_frame(xy: Float64, turn: complex, grid: int) -> TileFrame:
@@ -234,9 +240,7 @@ def _outline_frame(xy: Float64, turn: complex, grid: int) -> TileFrame:
     cell = np.clip(((samples + 1) / 2 * _LOOK).astype(np.intp), 0, _LOOK - 1)
     inside: Bool = cover[cell[:, 1], cell[:, 0]] > 0
     if np.count_nonzero(inside) < len(samples) / 3:  # a ring that is not quite closed
-        rows, columns = np.nonzero(cover)
-        chosen = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), grid * grid)).round().astype(int))
-        return TileFrame(centre, rotation * half, (np.stack((columns, rows), 1)[chosen] + 0.5) * (2 / _LOOK) - 1, cover)
+        return TileFrame(centre, rotation * half, _within(cover, grid), cover)
     return TileFrame(centre, rotation * half, samples, cover, own=True, seen=inside)
 
 

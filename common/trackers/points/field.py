@@ -45,9 +45,11 @@ class Field:
     Of all m: xy (m, 2), velocity (m, 2), alive (m,), fresh (m,) new since neighbours were last chosen. Of the queries:
     owner (n,) number of the object, whole (n,) whether that is known as an area, helper (n,) whether nobody asked for it,
     affine (n, 2, 2) key patch -> now, before (n, 2, 2) how the object had turned and grown when the key patch was taken,
-    not a number while that is unknown, relative (n, 2) velocity against the dominant motion, seen (n,), hidden (n,) frames since last seen, stale (n,) frames of good motion with a poor match, score (n,), template (n, AREA), jacobian
+    not a number while that is unknown, relative (n, 2) velocity against the dominant motion, seen (n,), hidden (n,) frames
+    since last seen, stale (n,) frames of good motion with a poor match, score (n,), template (n, AREA), jacobian
     (n, AREA, 8), trust (n, AREA) per pixel 0..1, near (n, NEIGHBOURS) indices or -1, stray and age of these, searched (n,)
-    frame of the last search, doubt (n,) pixels that a hidden point may be off. gray (h, w) uint8: the last picture. frame: its number.
+    frame of the last search, doubt (n,) pixels that a hidden point may be off. gray (h, w) uint8: the last picture. frame:
+    its number.
     """
 
     xy: F64
@@ -95,7 +97,8 @@ def begin(gray: NDArray[np.uint8], xy: F64, trust: F32, owner: I64, whole: Bool,
     """A field whose queries are xy (n, 2) on the picture gray (h, w); points outside the picture start hidden.
 
     trust: (n, AREA) 0..1, how far each pixel around a query belongs to the same thing as the query. owner: (n,) which
-    queries belong to one object. whole: (n,) those of objects that are known as areas. helper: (n,) those that nobody asked for.
+    queries belong to one object. whole: (n,) those of objects that are known as areas. helper: (n,) those that nobody asked
+    for.
     """
     n = len(xy)
     m = n + slots_for(n)
@@ -129,7 +132,6 @@ def begin(gray: NDArray[np.uint8], xy: F64, trust: F32, owner: I64, whole: Bool,
         frame=0,
     )
     _anchor(field, np.arange(n), image)
-    field.before[:] = np.eye(2)
     field.trust = np.maximum(field.trust * trust, 0.001).astype(np.float32)
     _reseed(field, image)
     return field
@@ -235,6 +237,7 @@ def step(field: Field, gray: NDArray[np.uint8]) -> None:
     again = np.flatnonzero(seen & ((field.stale >= 5) | _degenerate(field.affine)))
     if len(again):
         _anchor(field, again, image)
+        field.before[again] = np.nan
         field.stale[again] = 0
     limit = 2.0 * max(size)
     field.xy = np.clip(field.xy, -limit, 2 * limit)
@@ -433,7 +436,6 @@ def _anchor(field: Field, index: NDArray[np.int_], image: F32) -> None:
     """Take the queries' present surroundings as their key patches."""
     xy = field.xy[index]
     eye = np.broadcast_to(np.eye(2), (len(index), 2, 2))
-    field.before[index] = np.nan
     field.affine[index] = eye
     field.template[index] = patches.sample(image, xy, eye)
     field.jacobian[index] = patches.jacobians(image, xy)

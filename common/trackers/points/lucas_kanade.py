@@ -89,6 +89,7 @@ class LucasKanadeTracker:
         trust = [np.zeros((0, patches.AREA), np.float32)]
         drawn = [p.geometry for p in prompts if isinstance(p.geometry, Points)]
         most = outline.most_within(sum(bool(ring(len(p.xy), p.edges)) for p in drawn))
+        noise = patches.noise_level(gray.astype(np.float32))
         first = 0
         for prompt in prompts:
             points = prompt.geometry
@@ -102,7 +103,7 @@ class LucasKanadeTracker:
             rest = points.xy.astype(np.float64)
             area = outline.area(rest, points.edges, (width, height))
             if area is not None:
-                rest = np.concatenate([rest, outline.within(gray, area, most)])
+                rest = np.concatenate([rest, outline.within(gray, area, most, noise)])
             shapes.append(_Shape(prompt.key, first, len(points.xy), points.edges, rest))
             trust.append(outline.trust(rest, area))
             first += len(rest)

@@ -60,22 +60,25 @@ def most_within(outlines: int) -> int:
     return int(np.clip(IN_ALL // max(outlines, 1), FEWEST, INNER))
 
 
-def within(gray: NDArray[np.uint8], inside: NDArray[np.uint8], most: int) -> F64:
+def within(gray: NDArray[np.uint8], inside: NDArray[np.uint8], most: int, noise: float) -> F64:
     """Corners (n, 2) within an outline, up to `most`, spread over it, the strongest first: what is there moves along with
-    the object, while half of what a vertex sees may lie behind it. gray, inside: uint8 (height, width)."""
+    the object, while half of what a vertex sees may lie behind it. gray, inside: uint8 (height, width). noise: of the picture, grey
+    levels (`patches.noise_level`)."""
     left, top, width, height = cv2.boundingRect(inside)
     if width == 0:
         return np.zeros((0, 2))
-    window = slice(max(0, top - 1), top + height + 1), slice(max(0, left - 1), left + width + 1)
+    wide = patches.RADIUS
+    window = slice(max(0, top - wide), top + height + wide), slice(max(0, left - wide), left + width + wide)
     # Where the outline leaves the picture is no rim of the object, and yet a poor place: it is gone in the next frame.
     deep = cv2.erode(inside[window], _AWAY, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     apart = max(RIM, float(np.sqrt(np.count_nonzero(deep) / most)))
-    found = cv2.goodFeaturesToTrack(np.ascontiguousarray(gray[window]), most, 0.01, apart, mask=deep, blockSize=5)
+    seen = np.ascontiguousarray(gray[window])
+    found = cv2.goodFeaturesToTrack(seen, most, 0.01, apart, mask=deep, blockSize=5)
     if found is None:
         return np.zeros((0, 2))
-    corners = found[:, 0] + np.array([window[1].start, window[0].start], np.float64)
+    corners = found[:, 0].astype(np.float64)
     # Corners are found in mere noise, too.
-    image = gray.astype(np.float32)
-    contrast = patches.sample(image, corners, np.broadcast_to(np.eye(2), (len(corners), 2, 2))).std(1)
-    result: F64 = corners[contrast > max(LEAST_CONTRAST, 3 * patches.noise_level(image))]
+    eye = np.broadcast_to(np.eye(2), (len(corners), 2, 2))
+    contrast = patches.sample(seen.astype(np.float32), corners, eye).std(1)
+    result: F64 = corners[contrast > max(LEAST_CONTRAST, 3 * noise)] + (window[1].start, window[0].start)
     return result
